@@ -1,0 +1,204 @@
+package block
+
+import (
+	"fmt"
+
+	"github.com/toftdb/toft/internal/wire"
+)
+
+// clearHeader is the encoding of a header: the hint form in a block, the full
+// form (32-byte team and generation) in what is sealed and signed.
+type clearHeader struct {
+	Version    uint64       `cbor:"1,keyasint"`
+	Suite      uint64       `cbor:"2,keyasint"`
+	Kind       Kind         `cbor:"3,keyasint"`
+	Team       []byte       `cbor:"4,keyasint,omitempty"`  // 8 | 32 bytes; absent in share
+	DB         []byte       `cbor:"5,keyasint,omitempty"`  // 16 bytes
+	Generation []byte       `cbor:"6,keyasint,omitempty"`  // 8 | 32 bytes
+	Parents    uint64       `cbor:"7,keyasint,omitempty"`  // how many of Links are parents
+	Links      []ID         `cbor:"8,keyasint,omitempty"`  // 32 bytes each
+	Author     []byte       `cbor:"9,keyasint,omitempty"`  // 32 bytes
+	Seat       []byte       `cbor:"10,keyasint,omitempty"` // 32 bytes
+	Critical   bool         `cbor:"11,keyasint,omitempty"`
+	Boxes      []clearGroup `cbor:"12,keyasint,omitempty"`
+}
+
+type clearGroup struct {
+	Generation []byte     `cbor:"1,keyasint,omitempty"` // 32 bytes; absent: the one this link makes
+	Purpose    BoxPurpose `cbor:"2,keyasint"`
+	Commitment []byte     `cbor:"3,keyasint"` // 32 bytes
+	Boxes      []Box      `cbor:"4,keyasint"`
+}
+
+// clear returns the encoding form of h, with full ids or with hints.
+func (h Header) clear(full bool) clearHeader {
+	c := clearHeader{Version: Version, Suite: Suite, Kind: h.Kind, Parents: uint64(h.Parents), Links: h.Links, Critical: h.Critical}
+	n := 8
+	if full {
+		n = 32
+	}
+	if h.Kind != KindShare {
+		c.Team = h.Team[:n]
+	}
+	if !h.Generation.IsZero() {
+		c.Generation = h.Generation[:n]
+	}
+	if !h.DB.IsZero() {
+		c.DB = h.DB[:]
+	}
+	if !h.Author.IsZero() {
+		c.Author = h.Author[:]
+	}
+	if !h.Seat.IsZero() {
+		c.Seat = h.Seat[:]
+	}
+	c.Boxes = clearGroups(h.Boxes)
+	return c
+}
+
+func clearGroups(groups []BoxGroup) []clearGroup {
+	var out []clearGroup
+	for _, g := range groups {
+		cg := clearGroup{Purpose: g.Purpose, Commitment: g.Commitment[:], Boxes: g.Boxes}
+		if !g.Generation.IsZero() {
+			cg.Generation = g.Generation[:]
+		}
+		out = append(out, cg)
+	}
+	return out
+}
+
+func groupsOf(in []clearGroup) ([]BoxGroup, error) {
+	var out []BoxGroup
+	for _, cg := range in {
+		if len(cg.Commitment) != 32 || len(cg.Generation) != 0 && len(cg.Generation) != 32 {
+			return nil, fmt.Errorf("%w: lockbox group", ErrMalformed)
+		}
+		g := BoxGroup{Purpose: cg.Purpose, Commitment: [32]byte(cg.Commitment), Boxes: cg.Boxes}
+		copy(g.Generation[:], cg.Generation)
+		out = append(out, g)
+	}
+	return out, nil
+}
+
+// Unverified is a block whose shape is good and of which nothing else is known:
+// hints are not resolved, the signature is not checked, the body is not opened.
+type Unverified struct {
+	ID             ID
+	Kind           Kind
+	TeamHint       Hint // zero in genesis and share
+	DB             DBID
+	GenerationHint Hint
+	Parents        int
+	Links          []ID
+	Author         Device
+	Seat           ID
+	header         Header // Team and Generation zero
+	body           []byte
+	sig            Signature
+	data           []byte
+}
+
+// Parse checks the shape and the bounds of an envelope. It keeps data.
+func Parse(data []byte) (*Unverified, error) {
+	if len(data) > MaxSize {
+		return nil, fmt.Errorf("%w: %d bytes, at most %d", ErrMalformed, len(data), MaxSize)
+	}
+	c, body, err := wire.DecodeFirst[clearHeader](data)
+	if err != nil {
+		return nil, fmt.Errorf("%w: header: %v", ErrMalformed, err)
+	}
+	if c.Version != Version || c.Suite != Suite {
+		return nil, fmt.Errorf("%w: version %d suite %d", ErrVersion, c.Version, c.Suite)
+	}
+	h, err := c.header()
+	if err != nil {
+		return nil, err
+	}
+	u := &Unverified{
+		ID: Sum(data), Kind: h.Kind, DB: h.DB, Parents: h.Parents, Links: h.Links,
+		Author: h.Author, Seat: h.Seat, header: h, body: body, data: data,
+	}
+	copy(u.TeamHint[:], c.Team)
+	copy(u.GenerationHint[:], c.Generation)
+	if h.Kind.Signed() {
+		if len(body) < 64 {
+			return nil, fmt.Errorf("%w: no room for a signature", ErrMalformed)
+		}
+		u.body, u.sig = body[:len(body)-64], Signature(body[len(body)-64:])
+	}
+	return u, u.checkHinted(c)
+}
+
+// header returns c without team and generation, sizes checked.
+func (c clearHeader) header() (Header, error) {
+	sized := func(b []byte, n int) bool { return len(b) == 0 || len(b) == n }
+	if !sized(c.Team, 8) || !sized(c.Generation, 8) || !sized(c.DB, 16) || !sized(c.Author, 32) || !sized(c.Seat, 32) {
+		return Header{}, fmt.Errorf("%w: size of a header field", ErrMalformed)
+	}
+	if len(c.Links) > MaxLinks || c.Parents > MaxParents {
+		return Header{}, fmt.Errorf("%w: %d links, %d parents", ErrMalformed, len(c.Links), c.Parents)
+	}
+	h := Header{Kind: c.Kind, Parents: int(c.Parents), Links: c.Links, Critical: c.Critical}
+	copy(h.DB[:], c.DB)
+	copy(h.Author[:], c.Author)
+	copy(h.Seat[:], c.Seat)
+	var err error
+	h.Boxes, err = groupsOf(c.Boxes)
+	return h, err
+}
+
+// checkHinted runs Header.Check with hints standing in for the full ids.
+func (u *Unverified) checkHinted(c clearHeader) error {
+	h := u.header
+	copy(h.Team[:], u.TeamHint[:])
+	copy(h.Generation[:], u.GenerationHint[:])
+	if (len(c.Team) == 0) != (h.Kind == KindShare) {
+		return fmt.Errorf("%w: kind %d: team", ErrMalformed, h.Kind)
+	}
+	for _, f := range [][]byte{c.DB, c.Generation, c.Author, c.Seat} {
+		if len(f) > 0 && zero(f) {
+			return fmt.Errorf("%w: kind %d: zero field", ErrMalformed, h.Kind)
+		}
+	}
+	return h.Check()
+}
+
+func zero(b []byte) bool {
+	for _, x := range b {
+		if x != 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// Genesis reports whether this claims to be the first link of a team.
+func (u *Unverified) Genesis() bool { return u.Kind == KindLink && u.TeamHint == Hint{} }
+
+// Data returns the bytes that were parsed.
+func (u *Unverified) Data() []byte { return u.data }
+
+// Boxes returns the lockbox groups of the header.
+func (u *Unverified) Boxes() []BoxGroup { return u.header.Boxes }
+
+// Verify resolves the hints to the full ids the caller knows and checks the
+// signature. Genesis is verified with a zero team and generation, KindBoxes with
+// a zero generation, KindShare with both zero.
+func (u *Unverified) Verify(team TeamID, gen Generation) (*Block, error) {
+	if team.Hint() != u.TeamHint || gen.Hint() != u.GenerationHint {
+		return nil, fmt.Errorf("%w: block %s", ErrOtherTeam, u.ID)
+	}
+	h := u.header
+	h.Team, h.Generation = team, gen
+	if err := h.Check(); err != nil {
+		return nil, err
+	}
+	b := &Block{ID: u.ID, Header: h, Body: u.body, Signature: u.sig, Data: u.data}
+	if h.Kind.Signed() {
+		if err := h.Author.Verify(h.Kind.Purpose(), h.SignedBytes(u.body), u.sig); err != nil {
+			return nil, fmt.Errorf("block %s: %w", u.ID, err)
+		}
+	}
+	return b, nil
+}

@@ -1,0 +1,2 @@
+// Package house holds the house rules as tests.
+package house
