@@ -182,10 +182,11 @@ func (u *Unverified) Data() []byte { return u.data }
 // Boxes returns the lockbox groups of the header.
 func (u *Unverified) Boxes() []BoxGroup { return u.header.Boxes }
 
-// Verify resolves the hints to the full ids the caller knows and checks the
-// signature. Genesis is verified with a zero team and generation, KindBoxes with
-// a zero generation, KindShare with both zero.
-func (u *Unverified) Verify(team TeamID, gen Generation) (*Block, error) {
+// Resolve fills in the full ids behind the hints, without checking the
+// signature: for blocks read back from a store that only keeps verified ones, and
+// for the step before [Unverified.Verify]. Genesis resolves with a zero team and
+// generation, KindBoxes with a zero generation, KindShare with both zero.
+func (u *Unverified) Resolve(team TeamID, gen Generation) (*Block, error) {
 	if team.Hint() != u.TeamHint || gen.Hint() != u.GenerationHint {
 		return nil, fmt.Errorf("%w: block %s", ErrOtherTeam, u.ID)
 	}
@@ -194,11 +195,30 @@ func (u *Unverified) Verify(team TeamID, gen Generation) (*Block, error) {
 	if err := h.Check(); err != nil {
 		return nil, err
 	}
-	b := &Block{ID: u.ID, Header: h, Body: u.body, Signature: u.sig, Data: u.data}
-	if h.Kind.Signed() {
-		if err := h.Author.Verify(h.Kind.Purpose(), h.SignedBytes(u.body), u.sig); err != nil {
+	return &Block{ID: u.ID, Header: h, Body: u.body, Signature: u.sig, Data: u.data}, nil
+}
+
+// Verify is Resolve and a check of the signature, for the kinds that have one.
+func (u *Unverified) Verify(team TeamID, gen Generation) (*Block, error) {
+	b, err := u.Resolve(team, gen)
+	if err != nil {
+		return nil, err
+	}
+	if p := u.Kind.Purpose(); p != "" {
+		if err := u.Author.Verify(p, b.Header.SignedBytes(b.Body), u.sig); err != nil {
 			return nil, fmt.Errorf("block %s: %w", u.ID, err)
 		}
 	}
 	return b, nil
+}
+
+// PeekTeam reads the team hint of a stored block without decoding it: a canonical
+// header has it at a fixed place. A genesis link shows zeros; its team is its own
+// ID. ok is false for share blocks, which belong to no team, and for other bytes.
+func PeekTeam(data []byte) (hint Hint, ok bool) {
+	// aN 01 01 02 01 03 kk 04 48 <8 bytes>
+	if len(data) < 17 || data[0]&0xf0 != 0xa0 || string(data[1:6]) != "\x01\x01\x02\x01\x03" || string(data[7:9]) != "\x04\x48" {
+		return Hint{}, false
+	}
+	return Hint(data[9:17]), true
 }
