@@ -1,0 +1,86 @@
+package api
+
+import "time"
+
+// MemberInvite says what an invitation for somebody else grants. The zero value
+// invites a member, any number of times, for ever; the command line is stricter
+// and says so.
+type MemberInvite struct {
+	Role    Role      `json:"role,omitzero"`    // default [RoleMember]
+	MaxUses uint64    `json:"maxUses,omitzero"` // 0: unlimited
+	Expires time.Time `json:"expires,omitzero"` // zero: never
+	Short   bool      `json:"short,omitzero"`   // leave device and addresses out of the code
+}
+
+// DeviceInvite says what an invitation for another device of one's own grants.
+type DeviceInvite struct {
+	Expires time.Time `json:"expires,omitzero"` // zero: 30 minutes from now
+	Short   bool      `json:"short,omitzero"`   // leave device and addresses out of the code
+}
+
+// JoinRequest redeems an invitation.
+type JoinRequest struct {
+	Code   string `json:"code"`            // the code, its toft:join/ link, dashes and case do not matter
+	Name   string `json:"name,omitzero"`   // how the team shall call the new member; default: the user's name
+	NoWait bool   `json:"noWait,omitzero"` // return once admitted, before databases are here
+}
+
+// Cond makes a write depend on what is there. Several hold together.
+type Cond struct {
+	// IfRev: only if this is the document's revision, else [ErrConflict]. The write
+	// then settles only what that revision showed.
+	IfRev string `json:"ifRev,omitzero"`
+	// IfAbsent: only if there is no such document, else [ErrExists].
+	IfAbsent bool `json:"ifAbsent,omitzero"`
+}
+
+// Verb is what a [Write] does.
+type Verb string
+
+// The verbs of a bulk write.
+const (
+	VerbPut     Verb = "put"
+	VerbPatch   Verb = "patch"
+	VerbDelete  Verb = "delete"
+	VerbRestore Verb = "restore"
+)
+
+// Write is one line of a bulk write.
+type Write struct {
+	Op       Verb   `json:"op,omitzero"`       // default [VerbPut]
+	ID       string `json:"id,omitzero"`       // default: doc._id
+	Doc      Doc    `json:"doc,omitzero"`      // put and patch only
+	IfRev    string `json:"ifRev,omitzero"`    // see [Cond]
+	IfAbsent bool   `json:"ifAbsent,omitzero"` // see [Cond]
+}
+
+// GetOptions adds to what a read shows.
+type GetOptions struct {
+	Meta      bool // add _meta: {device, member, time, commit, conflicts}
+	Conflicts bool // add _conflicts: what [DB.Conflicts] yields for the document
+}
+
+// Range selects documents by id. The zero value selects all. Bounds are inclusive
+// and compared bytewise; they hold together with Prefix.
+type Range struct {
+	From   string // "": from the first
+	To     string // "": to the last
+	Prefix string
+	Desc   bool // from the last to the first
+	Limit  int  // 0: no limit; negative is [ErrUsage]
+}
+
+// Cursor is a place in the order of arrival of one database on this device. It is
+// opaque text; "" is the beginning.
+type Cursor string
+
+// Now is the cursor after everything that has arrived.
+const Now Cursor = "now"
+
+// ChangesOptions selects rows of a changes feed.
+type ChangesOptions struct {
+	Since  Cursor // rows after it; "" = all, [Now] = only what comes
+	Follow bool   // do not end at the last row but wait for more
+	Limit  int    // 0: no limit; negative is [ErrUsage]
+	Docs   bool   // with the documents
+}
