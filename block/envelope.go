@@ -41,8 +41,11 @@ const (
 	MaxLinks = 4096
 	// MaxParents bounds the heads a link or a commit may merge at once.
 	MaxParents = 64
-	// MaxInlineBoxes is the most bytes of lockboxes a header carries; beyond, they
-	// go into linked KindBoxes blocks of which a device fetches only its own.
+	// MaxLinkSize is the largest KindLink block: every device replays every link.
+	MaxLinkSize = 64 << 10
+	// MaxInlineBoxes is the most bytes of lockboxes (encapsulated keys and sealed
+	// text) a header carries; beyond, they go into linked KindBoxes blocks, of which
+	// a device fetches only its own.
 	MaxInlineBoxes = 16 << 10
 )
 
@@ -62,6 +65,7 @@ var (
 //	Author       ✓        ✓                      –                        –      –
 //	Seat         ✓(– in genesis)  ✓              –                        –      –
 //	Critical, Boxes  link only
+//	Links        ✓(– in genesis)  ✓       ✓ (– chunk)                 –      –
 type Header struct {
 	Kind       Kind
 	Team       TeamID     // full; zero in genesis and share
@@ -73,34 +77,6 @@ type Header struct {
 	Seat       ID // the link that admitted the author
 	Critical   bool
 	Boxes      []BoxGroup
-}
-
-// BoxPurpose says what a lockbox unlocks.
-type BoxPurpose uint8
-
-const (
-	BoxGeneration BoxPurpose = 1 // the 32 bytes of a generation
-	BoxRoute      BoxPurpose = 2 // the 32 bytes of its route key, all a replica gets
-)
-
-// BoxGroup is the lockboxes of one key. The commitment stands beside them in
-// clear: a joiner must find and check its box before it can open anything else.
-type BoxGroup struct {
-	// Generation of the key; zero (absent) for the one this very link makes, whose
-	// name is the hash of the link.
-	Generation Generation
-	Purpose    BoxPurpose
-	Commitment [32]byte
-	Boxes      []Box
-}
-
-// Box is one HPKE lockbox.
-type Box struct {
-	_    struct{} `cbor:",toarray"`
-	Hint Hint     // SHA-256(commitment ‖ recipient's HPKE key)[:8]
-	KEM  KEM
-	Enc  []byte // HPKE encapsulated key
-	Text []byte // 32 bytes sealed, and the tag
 }
 
 // Block is a verified envelope: hints resolved, signature (if any) good. Its
@@ -116,7 +92,7 @@ type Block struct {
 // rule says which fields a kind has.
 type rule struct {
 	db, generation, author bool
-	team                   bool
+	team, links            bool
 	purpose                Purpose // "": unsigned
 }
 
@@ -124,12 +100,14 @@ type rule struct {
 func ruleOf(k Kind) (r rule, ok bool) {
 	switch k {
 	case KindLink:
-		return rule{team: true, generation: true, author: true, purpose: ForLink}, true
+		return rule{team: true, links: true, generation: true, author: true, purpose: ForLink}, true
 	case KindCommit:
-		return rule{team: true, db: true, generation: true, author: true, purpose: ForCommit}, true
+		return rule{team: true, links: true, db: true, generation: true, author: true, purpose: ForCommit}, true
 	case KindCheckpoint:
-		return rule{team: true, db: true, generation: true, author: true, purpose: ForCheckpoint}, true
-	case KindNode, KindValue, KindOps, KindChunk, KindManifest:
+		return rule{team: true, links: true, db: true, generation: true, author: true, purpose: ForCheckpoint}, true
+	case KindNode, KindValue, KindOps, KindManifest:
+		return rule{team: true, links: true, db: true, generation: true}, true
+	case KindChunk:
 		return rule{team: true, db: true, generation: true}, true
 	case KindBoxes:
 		return rule{team: true}, true
@@ -146,7 +124,7 @@ func (h Header) Genesis() bool { return h.Kind == KindLink && h.Team.IsZero() }
 func (h Header) Check() error {
 	r, ok := ruleOf(h.Kind)
 	if !ok {
-		return fmt.Errorf("%w: unknown kind %d", ErrMalformed, h.Kind)
+		return fmt.Errorf("%w: unknown kind %d", ErrVersion, h.Kind)
 	}
 	g := h.Genesis()
 	bad := func(what string) error { return fmt.Errorf("%w: kind %d: %s", ErrMalformed, h.Kind, what) }
@@ -173,34 +151,15 @@ func (h Header) Check() error {
 		return bad("parents of a link")
 	case len(h.Links) > MaxLinks:
 		return bad("too many links")
+	case len(h.Links) > 0 && !r.links:
+		return bad("links of a leaf")
 	}
 	for i := 1; i < h.Parents; i++ {
 		if string(h.Links[i-1][:]) >= string(h.Links[i][:]) {
 			return bad("parents not sorted")
 		}
 	}
-	return checkBoxes(h.Boxes)
-}
-
-func checkBoxes(groups []BoxGroup) error {
-	for _, g := range groups {
-		if g.Purpose != BoxGeneration && g.Purpose != BoxRoute {
-			return fmt.Errorf("%w: lockbox purpose %d", ErrMalformed, g.Purpose)
-		}
-		if len(g.Boxes) == 0 {
-			return fmt.Errorf("%w: empty lockbox group", ErrMalformed)
-		}
-		for i, b := range g.Boxes {
-			if i > 0 && string(g.Boxes[i-1].Hint[:]) > string(b.Hint[:]) {
-				return fmt.Errorf("%w: lockboxes not sorted by hint", ErrMalformed)
-			}
-			enc := map[KEM]int{KEMHybrid: 1120, KEMX25519: 32}[b.KEM]
-			if enc == 0 || len(b.Enc) != enc || len(b.Text) != 48 {
-				return fmt.Errorf("%w: lockbox of kem %#04x with %d + %d bytes", ErrMalformed, uint16(b.KEM), len(b.Enc), len(b.Text))
-			}
-		}
-	}
-	return nil
+	return h.checkBoxes()
 }
 
 // Purpose returns the signature context of the kind, "" if it is unsigned.
@@ -209,11 +168,20 @@ func (k Kind) Purpose() Purpose { r, _ := ruleOf(k); return r.purpose }
 // Signed reports whether blocks of this kind carry a signature.
 func (k Kind) Signed() bool { return k.Purpose() != "" }
 
+// maxSize is the most bytes a block of this kind may have.
+func (k Kind) maxSize() int {
+	if k == KindLink {
+		return MaxLinkSize
+	}
+	return MaxSize
+}
+
 // Authenticated returns A, the canonical header with the full team and generation
 // ids: the associated data of the sealing, and the front of what is signed.
 func (h Header) Authenticated() []byte { return wire.Must(h.clear(true)) }
 
-// Signed bytes of a block: A ‖ body.
+// SignedBytes returns A ‖ body, what a block's signature covers. A is one CBOR
+// value, so the border between the two is not open to choice.
 func (h Header) SignedBytes(body []byte) []byte { return append(h.Authenticated(), body...) }
 
 // New puts a block together. sig must be given exactly for signed kinds.
@@ -232,8 +200,8 @@ func New(h Header, body []byte, sig *Signature) (*Block, error) {
 		b.Signature = *sig
 		data = append(data, sig[:]...)
 	}
-	if len(data) > MaxSize {
-		return nil, fmt.Errorf("%w: %d bytes, at most %d", ErrMalformed, len(data), MaxSize)
+	if most := h.Kind.maxSize(); len(data) > most {
+		return nil, fmt.Errorf("%w: kind %d: %d bytes, at most %d", ErrMalformed, h.Kind, len(data), most)
 	}
 	b.Data, b.ID = data, Sum(data)
 	return b, nil

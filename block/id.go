@@ -196,7 +196,7 @@ func ParseDevice(s string) (Device, error) {
 	}
 	d := Device(raw[len(prefix):])
 	if err := d.Check(); err != nil {
-		return Device{}, err
+		return Device{}, fmt.Errorf("%.20q: %w", s, err)
 	}
 	return d, nil
 }

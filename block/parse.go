@@ -23,13 +23,6 @@ type clearHeader struct {
 	Boxes      []clearGroup `cbor:"12,keyasint,omitempty"`
 }
 
-type clearGroup struct {
-	Generation []byte     `cbor:"1,keyasint,omitempty"` // 32 bytes; absent: the one this link makes
-	Purpose    BoxPurpose `cbor:"2,keyasint"`
-	Commitment []byte     `cbor:"3,keyasint"` // 32 bytes
-	Boxes      []Box      `cbor:"4,keyasint"`
-}
-
 // clear returns the encoding form of h, with full ids or with hints.
 func (h Header) clear(full bool) clearHeader {
 	c := clearHeader{Version: Version, Suite: Suite, Kind: h.Kind, Parents: uint64(h.Parents), Links: h.Links, Critical: h.Critical}
@@ -56,31 +49,6 @@ func (h Header) clear(full bool) clearHeader {
 	return c
 }
 
-func clearGroups(groups []BoxGroup) []clearGroup {
-	var out []clearGroup
-	for _, g := range groups {
-		cg := clearGroup{Purpose: g.Purpose, Commitment: g.Commitment[:], Boxes: g.Boxes}
-		if !g.Generation.IsZero() {
-			cg.Generation = g.Generation[:]
-		}
-		out = append(out, cg)
-	}
-	return out
-}
-
-func groupsOf(in []clearGroup) ([]BoxGroup, error) {
-	var out []BoxGroup
-	for _, cg := range in {
-		if len(cg.Commitment) != 32 || len(cg.Generation) != 0 && len(cg.Generation) != 32 {
-			return nil, fmt.Errorf("%w: lockbox group", ErrMalformed)
-		}
-		g := BoxGroup{Purpose: cg.Purpose, Commitment: [32]byte(cg.Commitment), Boxes: cg.Boxes}
-		copy(g.Generation[:], cg.Generation)
-		out = append(out, g)
-	}
-	return out, nil
-}
-
 // Unverified is a block whose shape is good and of which nothing else is known:
 // hints are not resolved, the signature is not checked, the body is not opened.
 type Unverified struct {
@@ -104,16 +72,22 @@ func Parse(data []byte) (*Unverified, error) {
 	if len(data) > MaxSize {
 		return nil, fmt.Errorf("%w: %d bytes, at most %d", ErrMalformed, len(data), MaxSize)
 	}
+	if v, s, ok := peekVersion(data); ok && (v > Version || s > Suite) {
+		return nil, fmt.Errorf("%w: version %d suite %d", ErrVersion, v, s)
+	}
 	c, body, err := wire.DecodeFirst[clearHeader](data)
 	if err != nil {
 		return nil, fmt.Errorf("%w: header: %v", ErrMalformed, err)
 	}
 	if c.Version != Version || c.Suite != Suite {
-		return nil, fmt.Errorf("%w: version %d suite %d", ErrVersion, c.Version, c.Suite)
+		return nil, fmt.Errorf("%w: version %d suite %d", ErrMalformed, c.Version, c.Suite)
 	}
 	h, err := c.header()
 	if err != nil {
 		return nil, err
+	}
+	if most := h.Kind.maxSize(); len(data) > most {
+		return nil, fmt.Errorf("%w: kind %d: %d bytes, at most %d", ErrMalformed, h.Kind, len(data), most)
 	}
 	u := &Unverified{
 		ID: Sum(data), Kind: h.Kind, DB: h.DB, Parents: h.Parents, Links: h.Links,
@@ -127,7 +101,22 @@ func Parse(data []byte) (*Unverified, error) {
 		}
 		u.body, u.sig = body[:len(body)-64], Signature(body[len(body)-64:])
 	}
-	return u, u.checkHinted(c)
+	if err := u.checkHinted(c); err != nil {
+		return nil, err
+	}
+	return u, nil
+}
+
+// peekVersion reads version and suite, which every version of the envelope has at
+// the same place, before anything else is looked at: a newer header may have
+// fields this decoder would call malformed. Numbers above 23 are not small CBOR
+// integers and fall through to the decoder.
+func peekVersion(data []byte) (version, suite byte, ok bool) {
+	// aN 01 vv 02 ss …
+	if len(data) < 5 || data[0]&0xf0 != 0xa0 || data[1] != 1 || data[3] != 2 || data[2] > 23 || data[4] > 23 {
+		return 0, 0, false
+	}
+	return data[2], data[4], true
 }
 
 // header returns c without team and generation, sizes checked.
