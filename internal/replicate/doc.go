@@ -1,0 +1,36 @@
+// Package replicate decides whom to ask for what is missing: the planner of sync.
+//
+// It does no input or output. Events go in, actions come out, and the caller,
+// which owns the streams, carries them out:
+//
+//	          ┌───────────────── Planner ─────────────────┐
+//	Connected │  B  wanted 12:00:01  idle                 │
+//	Announced │  C  wanted 12:00:03  failed twice, 12:04  │  Pull{B, announced}
+//	Progress  │  D  in flight, last byte 12:00:02         │  Leave{D}
+//	PullDone  │                                           │
+//	Tick      └──── next random pull 12:00:27 ────────────┘  Wake: 12:00:07
+//
+// A pull is one conversation with one member that fetches whatever that member
+// has and we lack, of every team we share. The rules:
+//
+//   - A member is asked when it connects, when it announces what we lack, and one
+//     at random every 30 s ± 20 %. The last heals every message that was lost:
+//     convergence never depends on an announcement.
+//   - One pull per member at a time, at most [Options.Max] in all; who waits
+//     longest goes first. News that come during a pull lead to one more after it.
+//   - A pull that brings nothing for [Options.Stall] is left ([Leave]) and another
+//     member asked instead; a member that failed or stalled is asked again later
+//     and later, up to a minute apart, for as long as it is connected.
+//   - Members that announce much and have nothing new are asked less often.
+//
+// An example, a put on B seen by a node that B and C are connected to:
+//
+//	p.Step(t0, Announced{B})                    → Pull{B}
+//	p.Step(t0+5s, Tick{})                       → Leave{B}        (B said nothing)
+//	p.Step(t0+5s, PullDone{B, Stalled})         → Pull{C, instead}
+//	p.Step(t0+5s, PullDone{C, Progressed})      → nothing
+//
+// Time and randomness are handed in: the same events and the same random numbers
+// give the same actions, so any run can be replayed from its seed. The package
+// knows neither streams nor messages nor what is pulled.
+package replicate
