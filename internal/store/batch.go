@@ -1,0 +1,145 @@
+package store
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/cockroachdb/pebble/v2"
+)
+
+const (
+	// MaxKey bounds a key in bytes.
+	MaxKey = 4 << 10
+	// MaxValue bounds a value in bytes.
+	MaxValue = 16 << 20
+	// MaxBatch bounds a batch in bytes, keys and values together.
+	MaxBatch = 64 << 20
+)
+
+// Batch collects changes that become durable together. The last change of a
+// key wins. A Batch belongs to one goroutine at a time; Commit leaves it as it
+// is, so that it can be committed again or Reset.
+type Batch struct {
+	ops   pebble.Batch
+	bytes int
+	err   error // the first change over a limit
+}
+
+// NewBatch returns an empty batch.
+func (s *Store) NewBatch() *Batch { return &Batch{} }
+
+// Set gives key a value. Both are copied.
+func (b *Batch) Set(key, value []byte) {
+	if !b.fits(key, len(value)) {
+		return
+	}
+	b.note(b.ops.Set(key, value, nil))
+}
+
+// Delete removes key; a key that is not there is no error.
+func (b *Batch) Delete(key []byte) {
+	if !b.fits(key, 0) {
+		return
+	}
+	b.note(b.ops.Delete(key, nil))
+}
+
+// fits keeps the first breach of a limit for Commit to report, so that callers
+// need not look at every Set.
+func (b *Batch) fits(key []byte, value int) bool {
+	b.bytes += len(key) + value
+	switch {
+	case b.err != nil:
+	case len(key) == 0:
+		b.err = fmt.Errorf("%w: empty key", ErrTooLarge)
+	case len(key) > MaxKey:
+		b.err = fmt.Errorf("%w: key %q has %d bytes, at most %d", ErrTooLarge, printable(key), len(key), MaxKey)
+	case value > MaxValue:
+		b.err = fmt.Errorf("%w: value of %q has %d bytes, at most %d", ErrTooLarge, printable(key), value, MaxValue)
+	case b.bytes > MaxBatch:
+		b.err = fmt.Errorf("%w: batch of more than %d bytes", ErrTooLarge, MaxBatch)
+	}
+	return b.err == nil
+}
+
+func (b *Batch) note(err error) {
+	if b.err == nil && err != nil {
+		b.err = fmt.Errorf("store: batch: %w", err)
+	}
+}
+
+// Len returns the number of changes.
+func (b *Batch) Len() int { return int(b.ops.Count()) }
+
+// Bytes returns the size of all keys and values.
+func (b *Batch) Bytes() int { return b.bytes }
+
+// Reset empties the batch for new changes.
+func (b *Batch) Reset() {
+	b.ops.Reset()
+	b.bytes, b.err = 0, nil
+}
+
+// Commit makes the batch durable: when it returns nil, all of it is on the
+// disk and visible, and commits that run side by side have shared one fsync.
+// An empty batch costs nothing.
+//
+// ctx is asked before anything is written, not after: a commit under way is
+// seen through. An error that wraps ErrReadOnly, ErrTooLarge, ErrClosed or the
+// context's error means that nothing was written. A bare *DiskFullError or
+// *IOError means that the disk failed under this very batch: it is there whole
+// or not at all, and the next Open or Recover decides.
+func (s *Store) Commit(ctx context.Context, b *Batch) error {
+	return s.commit(ctx, b, !s.opt.NoSync && !plantedNoSync)
+}
+
+func (s *Store) commit(ctx context.Context, b *Batch, durable bool) error {
+	if b.err != nil {
+		return b.err
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	eng, err := s.enter()
+	if err != nil {
+		return err
+	}
+	defer s.leave()
+	if b.ops.Empty() {
+		return nil
+	}
+	if err := eng.writable(); err != nil {
+		return err
+	}
+	if err := eng.makeRoom(ctx, b.bytes); err != nil {
+		return err
+	}
+	return eng.apply(&b.ops, durable)
+}
+
+// apply copies the batch, because the engine takes what it is given, and
+// believes the engine only while the fence is open: see fence.
+func (e *engine) apply(ops *pebble.Batch, durable bool) error {
+	copied := e.db.NewBatchWithSize(ops.Len())
+	err := copied.Apply(ops, nil)
+	if err == nil {
+		err = e.db.Apply(copied, &pebble.WriteOptions{Sync: durable})
+	}
+	if failure := e.fence.failure(); failure != nil {
+		return failure
+	}
+	if err != nil {
+		return &IOError{Err: err}
+	}
+	_ = copied.Close() // gives memory back, cannot fail after Apply
+	return nil
+}
+
+// DropDerived forgets everything under Derived, durably. What was there is
+// rebuilt by whoever put it there.
+func (s *Store) DropDerived(ctx context.Context) error {
+	var b Batch
+	from := []byte(prefixDerived)
+	b.note(b.ops.DeleteRange(from, prefixEnd(from), nil))
+	return s.Commit(ctx, &b)
+}

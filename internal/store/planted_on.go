@@ -1,0 +1,5 @@
+//go:build plantedbug_nosync
+
+package store
+
+const plantedNoSync = true
