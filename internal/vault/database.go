@@ -19,7 +19,12 @@ type Database struct {
 	hidden
 	secret                     block.Secret
 	shape, node, value, digest *keyed
+	scratch                    sync.Pool // of *scratch
 }
+
+// scratch is where Expand lets the cipher write: 2 KiB that escape to the heap
+// would cost more than the cipher.
+type scratch struct{ zeros, stream [2048]byte }
 
 // keyed is HMAC-SHA-256 under one key.
 type keyed struct{ pool sync.Pool } // of hash.Hash
@@ -79,6 +84,8 @@ func newDatabase(db block.DBID, s block.Secret) *Database {
 		node:   newKeyed(derive(key, db[:], labelNodeHash)),
 		value:  newKeyed(derive(key, db[:], labelValueHash)),
 		digest: newKeyed(derive(key, db[:], labelDigest)),
+
+		scratch: sync.Pool{New: func() any { return new(scratch) }},
 	}
 }
 
@@ -100,15 +107,17 @@ func (d *Database) Secret() block.Secret { return d.secret }
 // the AES-256-CTR keystream of 2,048 bytes with IV 0 under the key
 // HMAC-SHA-256(K_digest, entry). Every entry has a key of its own, so the IV may
 // repeat.
-func (d *Database) Expand(entry []byte) (out [2048]byte) {
+func (d *Database) Expand(entry []byte) [2048]byte {
 	key := d.digest.sum(entry)
 	c, err := aes.NewCipher(key[:])
 	if err != nil {
 		panic(fmt.Sprintf("vault: aes key: %v", err)) // 32 bytes never fail
 	}
+	s := d.scratch.Get().(*scratch)
+	defer d.scratch.Put(s)
 	var iv [aes.BlockSize]byte
-	cipher.NewCTR(c, iv[:]).XORKeyStream(out[:], out[:])
-	return out
+	cipher.NewCTR(c, iv[:]).XORKeyStream(s.stream[:], s.zeros[:])
+	return s.stream
 }
 
 // ValueHash names a value kept out of line: HMAC-SHA-256(K_value-hash, b).

@@ -76,8 +76,7 @@ func (p *pair) seal(a, plain []byte) ([]byte, error) {
 	n := padme(len(plain) + 1)
 	body := make([]byte, nonceSize+n, nonceSize+n+tagSize)
 	padded := body[nonceSize:]
-	copy(padded, plain)
-	padded[len(plain)] = padMark
+	padInto(padded, plain)
 	nonce := p.nonce(a, padded)
 	copy(body, nonce[:])
 	return encrypt(p.aead, body, a), nil
@@ -111,10 +110,23 @@ func padme(n int) int {
 	if n < 2 {
 		return n
 	}
-	e := bits.Len(uint(n)) - 1   // ⌊log2 n⌋
-	s := bits.Len(uint(e))       // ⌊log2 e⌋ + 1
-	mask := 1<<(max(e-s, 0)) - 1 // low bits that must be zero
+	e := bits.Len(uint(n)) - 1 // ⌊log2 n⌋
+	s := bits.Len(uint(e))     // ⌊log2 e⌋ + 1
+	mask := 1<<(e-s) - 1       // low bits that must be zero
 	return (n + mask) &^ mask
+}
+
+// padInto writes plain ‖ 0x80 to dst, which is zero and as long as padme says.
+func padInto(dst, plain []byte) {
+	copy(dst, plain)
+	dst[len(plain)] = padMark
+}
+
+// pad returns plain ‖ 0x80 ‖ zeros.
+func pad(plain []byte) []byte {
+	out := make([]byte, padme(len(plain)+1))
+	padInto(out, plain)
+	return out
 }
 
 // unpad strips 0x80 ‖ zeros and refuses any padding that padme would not have
