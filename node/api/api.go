@@ -36,7 +36,8 @@ type Peers interface {
 }
 
 // Personal names, wherever a team is asked for, the team that only this user's own
-// devices are in. No shared team can have this name.
+// devices are in. No shared team can have this name, nor "-", which is how HTTP
+// paths say the empty one.
 const Personal = "personal"
 
 // Teams is the people and devices the node shares with.

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/go-json-experiment/json/jsontext"
 )
@@ -30,7 +31,10 @@ type Value []byte
 // 64 deep, which the node checks; the bound here only keeps the stack safe.
 const maxNesting = 128
 
-var errNesting = fmt.Errorf("nested deeper than %d", maxNesting)
+var (
+	errNesting = fmt.Errorf("nested deeper than %d", maxNesting)
+	errUTF8    = errors.New("a text is not valid UTF-8: binary data goes into files")
+)
 
 // ID returns the document's _id, "" if it has none.
 func (d Doc) ID() string { s, _ := d["_id"].(string); return s }
@@ -214,7 +218,12 @@ func canonical(v any, depth int) (any, error) {
 		return nil, errNesting
 	}
 	switch v := v.(type) {
-	case nil, bool, string, int64:
+	case nil, bool, int64:
+		return v, nil
+	case string:
+		if !utf8.ValidString(v) {
+			return nil, errUTF8
+		}
 		return v, nil
 	case float64:
 		if math.IsNaN(v) || math.IsInf(v, 0) {
@@ -284,6 +293,9 @@ func canonicalList[T any](list []T, depth int) (any, error) {
 func canonicalMap[T any](object map[string]T, depth int) (any, error) {
 	out := make(map[string]any, len(object))
 	for k, v := range object {
+		if !utf8.ValidString(k) {
+			return nil, errUTF8
+		}
 		var err error
 		if out[k], err = canonical(v, depth+1); err != nil {
 			return nil, fmt.Errorf("%q: %w", k, err)

@@ -55,6 +55,7 @@ var (
 	ErrHealth         = problem("health", "something needs attention", 503, 14)
 
 	ErrUsage       = problem("usage", "this cannot be asked like this", 400, 64)
+	ErrMethod      = problem("method", "the route has no such method", 405, 64)
 	ErrBadDocument = problem("bad_document", "not a document", 400, 64)
 	ErrTooLarge    = problem("too_large", "too large", 413, 64)
 

@@ -1,6 +1,9 @@
 package api
 
-import "time"
+import (
+	"cmp"
+	"time"
+)
 
 // MemberInvite says what an invitation for somebody else grants. The zero value
 // invites a member, any number of times, for ever; the command line is stricter
@@ -32,6 +35,23 @@ type Cond struct {
 	IfRev string `json:"ifRev,omitzero"`
 	// IfAbsent: only if there is no such document, else [ErrExists].
 	IfAbsent bool `json:"ifAbsent,omitzero"`
+}
+
+// JoinConds makes conditions that hold together into one. Two that cannot both hold
+// are [ErrUsage].
+func JoinConds(conds []Cond) (Cond, error) {
+	var all Cond
+	for _, c := range conds {
+		if c.IfRev != "" && all.IfRev != "" && c.IfRev != all.IfRev {
+			return Cond{}, ErrUsage.With("two different revisions are asked for", "")
+		}
+		all.IfRev = cmp.Or(all.IfRev, c.IfRev)
+		all.IfAbsent = all.IfAbsent || c.IfAbsent
+	}
+	if all.IfRev != "" && all.IfAbsent {
+		return Cond{}, ErrUsage.With("a document cannot have a revision and be absent", "")
+	}
+	return all, nil
 }
 
 // Verb is what a [Write] does.

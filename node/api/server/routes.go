@@ -1,0 +1,98 @@
+package server
+
+import (
+	"net/http"
+	"reflect"
+
+	"github.com/toftdb/toft/node/api"
+)
+
+// Shape is how a route's result is written, see the package comment.
+type Shape uint8
+
+// The shapes of an answer.
+const (
+	One   Shape = iota // one noun
+	Array              // a short list
+	Lines              // a long list
+	Feed               // a live feed
+	None               // no content
+)
+
+// Route is one line of the HTTP interface, as data: what an OpenAPI document is
+// made from.
+type Route struct {
+	Method, Path string
+	Summary      string
+	Query        []string     // names of the parameters it takes
+	Body         reflect.Type // nil: none
+	Result       reflect.Type // nil: none
+	Shape        Shape
+	serve        serveFunc
+}
+
+// newTeam and newDB are the two requests that have no name in the api package.
+type newTeam struct {
+	Name string `json:"name"`
+}
+
+type newDB struct {
+	Name string `json:"name"`
+	Team string `json:"team,omitzero"` // default: the personal team
+}
+
+type dial struct {
+	Addr string `json:"addr"`
+}
+
+// newInvite is a member's or a device's invitation; kind says which.
+type newInvite struct {
+	Kind string `json:"kind,omitzero"` // member (default) or device
+	api.MemberInvite
+}
+
+type health struct {
+	OK bool `json:"ok"`
+}
+
+// Routes returns the table.
+func Routes() []Route {
+	get, post, put, patch, del := http.MethodGet, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete
+	const team, db = "/v1/teams/{team}", "/v1/dbs/{db}"
+	return []Route{
+		{get, "/healthz", "whether the daemon answers", nil, nil, is[health](), One, answer(200, (*Server).health)},
+		{get, "/v1/status", "the node, its databases, its warnings", nil, nil, is[api.Status](), One, answer(200, (*Server).status)},
+		{get, "/v1/identity", "who this device is", nil, nil, is[api.Identity](), One, answer(200, (*Server).identity)},
+
+		{get, "/v1/peers", "connected peers and known devices", nil, nil, is[api.Peer](), Array, list((*Server).peers)},
+		{post, "/v1/peers", "connect to a peer", nil, is[dial](), is[api.Peer](), One, answer(200, (*Server).connect)},
+
+		{get, "/v1/teams", "all teams", nil, nil, is[api.TeamInfo](), Array, list((*Server).teams)},
+		{post, "/v1/teams", "found a team", nil, is[newTeam](), is[api.TeamInfo](), One, answer(201, (*Server).createTeam)},
+		{get, team, "one team", nil, nil, is[api.TeamInfo](), One, answer(200, (*Server).team)},
+		{get, team + "/invites", "its invitations", nil, nil, is[api.Invite](), Array, list((*Server).invites)},
+		{post, team + "/invites", "invite a member or a device", nil, is[newInvite](), is[api.Invite](), One, answer(201, (*Server).invite)},
+		{del, team + "/invites/{id}", "revoke an invitation", nil, nil, nil, None, noContent((*Server).revoke)},
+		{get, team + "/members", "its members", nil, nil, is[api.Member](), Array, list((*Server).members)},
+		{get, team + "/devices", "its devices, or one member's", []string{"member"}, nil, is[api.Device](), Array, list((*Server).devices)},
+		{get, team + "/chain", "its signed links, parents first", nil, nil, is[api.ChainLink](), Array, list((*Server).chain)},
+		{post, "/v1/join", "redeem an invitation", nil, is[api.JoinRequest](), is[api.Joined](), One, answer(200, (*Server).join)},
+
+		{get, "/v1/dbs", "all databases", nil, nil, is[api.DBInfo](), Array, list((*Server).dbs)},
+		{post, "/v1/dbs", "make a database", nil, is[newDB](), is[api.DBInfo](), One, answer(201, (*Server).createDB)},
+		{get, db, "one database", nil, nil, is[api.DBInfo](), One, answer(200, (*Server).dbInfo)},
+		{get, db + "/docs", "its documents by id", []string{"from", "to", "prefix", "desc", "limit"}, nil, is[api.Doc](), Lines, lines((*Server).all)},
+		{post, db + "/docs", "put a document, with a new id if it has none", nil, is[api.Doc](), is[api.PutResult](), One, (*Server).post},
+		{get, db + "/docs/{id...}", "one document", []string{"meta", "conflicts"}, nil, is[api.Doc](), One, (*Server).get},
+		{put, db + "/docs/{id...}", "put a document", nil, is[api.Doc](), is[api.PutResult](), One, (*Server).put},
+		{patch, db + "/docs/{id...}", "change some fields (RFC 7396)", nil, is[api.Doc](), is[api.PutResult](), One, (*Server).patch},
+		{del, db + "/docs/{id...}", "delete a document", nil, nil, is[api.PutResult](), One, (*Server).delete},
+		{post, db + "/restore/{id...}", "bring a deleted document back", nil, nil, is[api.PutResult](), One, (*Server).restore},
+		{post, db + "/bulk", "many writes, all or none, JSON Lines both ways", nil, is[api.Write](), is[api.PutResult](), Lines, (*Server).bulk},
+		{get, db + "/changes", "what changed, in order of arrival; feed=sse to go on", []string{"since", "limit", "docs", "feed"}, nil, is[api.Change](), Lines, (*Server).changes},
+		{get, db + "/live", "the documents, then every change", nil, nil, is[api.LiveEvent](), Feed, (*Server).live},
+		{get, db + "/conflicts", "fields written concurrently", []string{"id"}, nil, is[api.Conflict](), Array, list((*Server).conflicts)},
+	}
+}
+
+func is[T any]() reflect.Type { return reflect.TypeFor[T]() }
