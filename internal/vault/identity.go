@@ -45,20 +45,33 @@ type recovery struct {
 // NewIdentity makes a device key, an HPKE key and a recovery seed from 80 bytes
 // of rand.
 func NewIdentity(rand io.Reader) (*Identity, error) {
-	var seeds [80]byte
+	var seed [ed25519.SeedSize]byte
+	if _, err := io.ReadFull(rand, seed[:]); err != nil {
+		return nil, fmt.Errorf("new identity: %w", err)
+	}
+	return NewIdentityOf(ed25519.NewKeyFromSeed(seed[:]), rand)
+}
+
+// NewIdentityOf makes an identity around a device key that exists already, that of
+// a program which embeds Toft in its own libp2p host. It reads 48 bytes of rand.
+func NewIdentityOf(key ed25519.PrivateKey, rand io.Reader) (*Identity, error) {
+	if len(key) != ed25519.PrivateKeySize {
+		return nil, fmt.Errorf("new identity: device key of %d bytes", len(key))
+	}
+	var seeds [32 + recoverySize]byte
 	if _, err := io.ReadFull(rand, seeds[:]); err != nil {
 		return nil, fmt.Errorf("new identity: %w", err)
 	}
-	id, err := newIdentity(seeds[:32], [][]byte{seeds[32:64]})
+	id, err := newIdentity(key.Seed(), [][]byte{seeds[:32]})
 	if err != nil {
 		return nil, err
 	}
-	r := RecoverySeed(seeds[64:])
+	r := RecoverySeed(seeds[32:])
 	half, err := r.Identity()
 	if err != nil {
 		return nil, err
 	}
-	id.recovery = recovery{seed: seeds[64:], device: half.Device(), boxKey: half.BoxKey()}
+	id.recovery = recovery{seed: seeds[32:], device: half.Device(), boxKey: half.BoxKey()}
 	return id, nil
 }
 

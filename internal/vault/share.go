@@ -3,7 +3,6 @@ package vault
 import (
 	"crypto/hpke"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"slices"
 
@@ -102,7 +101,7 @@ func (id *Identity) OpenShare(body []byte) (Share, error) {
 
 // parseShare reads text ‖ signature and checks every bound and the signature.
 func parseShare(signed []byte, recipient block.Device) (Share, error) {
-	malformed := errors.New("malformed share")
+	malformed := block.ErrMalformed
 	if len(signed) < 64 || len(signed) > maxShare {
 		return Share{}, fmt.Errorf("%w: %d bytes", malformed, len(signed))
 	}

@@ -65,6 +65,7 @@ func newCodec() codec {
 	encOpts.NilContainers = cbor.NilContainerAsEmpty
 	encOpts.NaNConvert = cbor.NaNConvertReject
 	encOpts.InfConvert = cbor.InfConvertReject
+	encOpts.BigIntConvert = cbor.BigIntConvertReject
 	enc, err := encOpts.EncMode()
 	if err != nil {
 		panic(fmt.Sprintf("wire: encoder options: %v", err))
