@@ -83,7 +83,7 @@ internal/hosttest: block libp2p multiaddr
 node/nodetest: config node node/api block internal/store libp2p simnet multiaddr
 
 # An in-memory twin of the door and the stories every implementation must pass.
-node/api/apitest: node/api
+node/api/apitest: node/api block uuid testify
 
 # These rules.
 internal/house:
@@ -117,6 +117,7 @@ pebble           github.com/cockroachdb/pebble/v2
 pubsub           github.com/libp2p/go-libp2p-pubsub
 qrterminal       github.com/mdp/qrterminal/v3
 simnet           github.com/marcopolo/simnet
+testify          github.com/stretchr/testify/require
 text             golang.org/x/text/unicode/norm
 toml             github.com/pelletier/go-toml/v2
 uuid             github.com/google/uuid

@@ -1,0 +1,38 @@
+# Everything a person runs here. `make test` needs Go, git and a C compiler (the
+# race detector wants it); what is missing is said, and what did not run with it.
+
+GO          ?= go
+FUZZTIME    ?= 10s
+CRASHES     ?= 200
+SIMS        ?= 20
+BENCH       ?= .
+
+.PHONY: help run test check bench sim fuzz crash demo
+
+help: ## this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
+
+run: ## a node in the foreground
+	$(GO) run ./cmd/toft daemon
+
+test: ## all tests, with the race detector where a C compiler is
+	@.ci/test
+
+check: ## gofmt, go vet, staticcheck, the house rules
+	@.ci/check
+
+bench: ## benchmarks; BENCH=regexp chooses
+	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem ./...
+
+sim: ## simulated networks, SIMS times
+	$(GO) test -count=$(SIMS) -run 'Sim' -timeout 60m ./e2e/...
+
+fuzz: ## every decoder of outside bytes for FUZZTIME each
+	@.ci/fuzz $(FUZZTIME)
+
+crash: ## power loss at every operation of CRASHES workloads, and kill -9 of a real process
+	$(GO) test -count=1 -run 'Crash|Failing|Rotten' -timeout 60m ./internal/store -crash.rounds=$(CRASHES)
+	$(GO) test -count=1 -run 'Kill' -timeout 60m ./e2e/...
+
+demo: ## two peers share a database, a third is shut out
+	$(GO) run ./cmd/toft demo
