@@ -106,20 +106,22 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 		MaxHeaderBytes:    maxHeader,
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
+	ctx, cancel := context.WithCancel(ctx)
 	done := make(chan struct{})
-	go func() { // ends with ctx; Serve waits for it
+	go func() { // ends with ctx; Serve ends it and waits for it
 		defer close(done)
 		<-ctx.Done()
 		s.close()
-		end, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
-		defer cancel()
+		end, stop := context.WithTimeout(context.WithoutCancel(ctx), grace)
+		defer stop()
 		if err := h.Shutdown(end); err != nil {
 			_ = h.Close() // whoever did not finish in time is cut off
 		}
 	}()
 	err := h.Serve(ln)
+	cancel()
+	<-done
 	if errors.Is(err, http.ErrServerClosed) {
-		<-done
 		return nil
 	}
 	return err
