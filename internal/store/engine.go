@@ -62,13 +62,14 @@ func openEngine(disk vfs.FS, dir string, opt Options, readOnly bool) (*engine, e
 		// The engine may believe that it opened: see fence.
 		return nil, errors.Join(fmt.Errorf("store %s: open: %w", dir, failure), eng.close())
 	}
-	if err != nil {
-		if pebble.IsCorruptionError(err) {
-			err = &CorruptError{Err: err}
-		}
-		return nil, fmt.Errorf("store %s: open: %w", dir, err)
+	switch {
+	case err == nil:
+	case pebble.IsCorruptionError(err):
+		return nil, fmt.Errorf("store %s: open: %w", dir, &CorruptError{Err: err})
+	default:
+		return nil, fmt.Errorf("store %s: open: %w", dir, writeError(err))
 	}
-	eng.fence.patient.Store(true)
+	eng.fence.running.Store(true)
 	return eng, nil
 }
 
@@ -150,6 +151,24 @@ func (e *engine) makeRoom(ctx context.Context, n int) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		}
+	}
+}
+
+// settle moves what is only in the log into tables. The next open has nothing
+// to replay, and rot is noticed: tables have a checksum for every block, while
+// damage in the last 32 KiB of a log looks like the torn end that a power loss
+// leaves.
+func (e *engine) settle() {
+	if e.writable() != nil {
+		return
+	}
+	flushed, err := e.db.AsyncFlush()
+	if err != nil {
+		return // the log still has everything
+	}
+	select {
+	case <-flushed:
+	case <-e.fence.shut:
 	}
 }
 

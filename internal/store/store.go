@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"syscall"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -67,7 +68,7 @@ func Open(dir string, opt Options) (*Store, error) {
 		return nil, err
 	}
 	if err := makeDir(disk, dir); err != nil {
-		return nil, fmt.Errorf("store %s: %w", dir, err)
+		return nil, fmt.Errorf("store %s: make directory: %w", dir, writeError(err))
 	}
 	lock, err := lockIn(disk, dir, opt)
 	if err != nil {
@@ -115,10 +116,14 @@ func lockIn(disk vfs.FS, dir string, opt Options) (io.Closer, error) {
 		return lockDir(dir, opt.Holder)
 	}
 	lock, err := disk.Lock(disk.PathJoin(dir, lockFile))
-	if err != nil {
+	switch {
+	case err == nil:
+		return lock, nil
+	case errors.Is(err, syscall.EAGAIN) || errors.Is(err, syscall.EACCES):
 		return nil, &LockedError{Dir: dir}
+	default:
+		return nil, fmt.Errorf("store %s: lock: %w", dir, writeError(err))
 	}
-	return lock, nil
 }
 
 // openLocked looks at the format once more: another process may have created
@@ -129,11 +134,33 @@ func openLocked(disk vfs.FS, dir string, opt Options) (*engine, error) {
 		return nil, err
 	}
 	if found == 0 {
-		if err := writeFormat(disk, dir); err != nil {
+		if err := create(disk, dir, opt); err != nil {
 			return nil, err
 		}
 	}
 	return openEngine(disk, dir, opt, false)
+}
+
+// create makes a fresh store: the format first, then an engine that is opened
+// and closed once. The engine starts its first log before it takes up its
+// format, so that log would lack the marks that tell damage from a torn end,
+// and one rotten byte would silently hide every batch behind it.
+func create(disk vfs.FS, dir string, opt Options) error {
+	if err := writeFormat(disk, dir); err != nil {
+		return err
+	}
+	eng, err := openEngine(disk, dir, opt, false)
+	if err != nil {
+		return err
+	}
+	err = eng.close()
+	if failure := eng.fence.failure(); failure != nil {
+		err = failure
+	}
+	if err != nil {
+		return fmt.Errorf("store %s: create: %w", dir, err)
+	}
+	return nil
 }
 
 // enter returns the engine and keeps it open until leave.
@@ -168,6 +195,7 @@ func (s *Store) isClosed() bool {
 // Close waits for the commits and reads under way, closes the engine and lets
 // the lock go. It may be called again. A scan under way ends with ErrClosed at
 // its next step; Close must not be called from inside a scan's own loop.
+// Nothing depends on Close being reached: it only makes the next Open faster.
 func (s *Store) Close() error {
 	s.mu.Lock()
 	if s.closed {
@@ -183,6 +211,7 @@ func (s *Store) Close() error {
 	}
 	var err error
 	if s.eng != nil {
+		s.eng.settle()
 		err = s.eng.close()
 	}
 	if err = errors.Join(err, s.lock.Close()); err != nil {

@@ -65,7 +65,7 @@ func writeFormat(disk vfs.FS, dir string) error {
 	name := disk.PathJoin(dir, formatFile)
 	text := formatMagic + strconv.Itoa(FormatVersion) + "\n"
 	if err := replaceFile(disk, name, []byte(text)); err != nil {
-		return fmt.Errorf("store %s: write format: %w", dir, err)
+		return fmt.Errorf("store %s: write format: %w", dir, writeError(err))
 	}
 	return nil
 }
