@@ -14,9 +14,10 @@ import (
 // unset.
 type Secret struct {
 	_ [0]func() // not comparable
-	// A pointer, because fmt cannot call methods on unexported fields: a Secret
-	// inside somebody's struct would print its bytes, a pointer prints an address.
-	b *[32]byte
+	// fmt cannot call methods on unexported fields: a Secret inside somebody's
+	// struct would print its bytes, and one pointer is followed by verbs that do not
+	// fit it (%s, %d). Of two, it prints the address.
+	b **[32]byte
 }
 
 // NewSecret copies 32 bytes.
@@ -24,7 +25,8 @@ func NewSecret(b []byte) (Secret, error) {
 	if len(b) != 32 {
 		return Secret{}, fmt.Errorf("%w: secret of %d bytes, want 32", ErrIdentity, len(b))
 	}
-	own := [32]byte(b)
+	own := new([32]byte)
+	copy(own[:], b)
 	return Secret{b: &own}, nil
 }
 
@@ -32,13 +34,13 @@ func NewSecret(b []byte) (Secret, error) {
 func (s Secret) Reveal() []byte {
 	out := make([]byte, 32)
 	if s.b != nil {
-		copy(out, s.b[:])
+		copy(out, (*s.b)[:])
 	}
 	return out
 }
 
 // IsZero reports whether the secret is unset.
-func (s Secret) IsZero() bool { return s.b == nil || *s.b == [32]byte{} }
+func (s Secret) IsZero() bool { return s.b == nil || **s.b == [32]byte{} }
 
 // Equal compares in constant time.
 func (s Secret) Equal(o Secret) bool {
@@ -72,7 +74,7 @@ func (s *Secret) UnmarshalCBOR(data []byte) error {
 	if len(data) != 34 || data[0] != 0x58 || data[1] != 0x20 {
 		return errors.New("secret is not a byte string of 32")
 	}
-	own := [32]byte(data[2:])
-	s.b = &own
-	return nil
+	var err error
+	*s, err = NewSecret(data[2:])
+	return err
 }
