@@ -111,7 +111,7 @@ func openBox(c BoxContext, with opener, b block.Box) (s block.Secret, reason str
 	if b.KEM != with.public.KEM {
 		return block.Secret{}, "key encapsulation is not that of the recipient's key"
 	}
-	r, err := hpke.NewRecipient(b.Enc, with.private, hpke.HKDFSHA256(), hpke.ChaCha20Poly1305(), c.info(with.public))
+	r, err := hpke.NewRecipient(b.Enc, with.private(), hpke.HKDFSHA256(), hpke.ChaCha20Poly1305(), c.info(with.public))
 	if err != nil {
 		return block.Secret{}, "encapsulated key is malformed"
 	}

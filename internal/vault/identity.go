@@ -22,22 +22,22 @@ const maxBoxSeeds = 16
 type Identity struct {
 	hidden
 	device   block.Device
-	sign     ed25519.PrivateKey
-	boxSeeds [][]byte // 32 bytes each, oldest first
-	openers  []opener // newest first, then the X25519 key of the did:key
+	sign     kept[ed25519.PrivateKey]
+	boxSeeds kept[[][]byte] // 32 bytes each, oldest first
+	openers  []opener       // newest first, then the X25519 key of the did:key
 	recovery recovery
 }
 
 // opener is one HPKE key that receives boxes.
 type opener struct {
 	public  block.BoxKey
-	private hpke.PrivateKey
+	private kept[hpke.PrivateKey]
 }
 
 // recovery is the recovery kit of a user: the seed until it was exported, the
 // public half for ever.
 type recovery struct {
-	seed   []byte // 16 bytes, nil once exported
+	seed   RecoverySeed // unset once exported
 	device block.Device
 	boxKey block.BoxKey
 }
@@ -66,12 +66,12 @@ func NewIdentityOf(key ed25519.PrivateKey, rand io.Reader) (*Identity, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := RecoverySeed(seeds[32:])
-	half, err := r.Identity()
+	seed := RecoverySeed{bytes: keep(seeds[32:])}
+	half, err := seed.Identity()
 	if err != nil {
 		return nil, err
 	}
-	id.recovery = recovery{seed: seeds[32:], device: half.Device(), boxKey: half.BoxKey()}
+	id.recovery = recovery{seed: seed, device: half.Device(), boxKey: half.BoxKey()}
 	return id, nil
 }
 
@@ -80,17 +80,17 @@ func newIdentity(signSeed []byte, boxSeeds [][]byte) (*Identity, error) {
 	if len(signSeed) != ed25519.SeedSize || len(boxSeeds) == 0 || len(boxSeeds) > maxBoxSeeds {
 		return nil, errors.New("identity: a signing seed of 32 bytes and 1 to 16 HPKE seeds are needed")
 	}
-	id := &Identity{sign: ed25519.NewKeyFromSeed(signSeed), boxSeeds: boxSeeds}
-	id.device = block.Device(id.sign.Public().(ed25519.PublicKey))
+	key := ed25519.NewKeyFromSeed(signSeed)
+	id := &Identity{sign: keep(key), boxSeeds: keep(boxSeeds), device: block.Device(key.Public().(ed25519.PublicKey))}
 	for _, seed := range boxSeeds {
 		private, err := hpke.MLKEM768X25519().NewPrivateKey(seed)
 		if err != nil {
 			return nil, fmt.Errorf("identity: HPKE seed: %w", err)
 		}
 		public := block.BoxKey{KEM: block.KEMHybrid, Public: private.PublicKey().Bytes()}
-		id.openers = append([]opener{{public, private}}, id.openers...)
+		id.openers = append([]opener{{public, keep(private)}}, id.openers...)
 	}
-	did, err := didOpener(id.sign, id.device)
+	did, err := didOpener(key, id.device)
 	if err != nil {
 		return nil, err
 	}
@@ -111,7 +111,7 @@ func didOpener(sign ed25519.PrivateKey, device block.Device) (opener, error) {
 	if err != nil {
 		return opener{}, fmt.Errorf("identity: x25519: %w", err)
 	}
-	return opener{public, private}, nil
+	return opener{public, keep(private)}, nil
 }
 
 // Device returns the public key: the PeerID and author of this device.
@@ -123,11 +123,11 @@ func (id *Identity) BoxKey() block.BoxKey { return id.openers[0].public }
 // PrivateKey returns the Ed25519 key for the libp2p host, which proves with it
 // that a connection is this device. Only node/host.go may call it.
 func (id *Identity) PrivateKey() ed25519.PrivateKey {
-	return append(ed25519.PrivateKey(nil), id.sign...)
+	return append(ed25519.PrivateKey(nil), id.sign()...)
 }
 
 // Sign returns the Ed25519ctx signature of msg for one purpose.
-func (id *Identity) Sign(p block.Purpose, msg []byte) block.Signature { return sign(id.sign, p, msg) }
+func (id *Identity) Sign(p block.Purpose, msg []byte) block.Signature { return sign(id.sign(), p, msg) }
 
 func sign(key ed25519.PrivateKey, p block.Purpose, msg []byte) block.Signature {
 	// Without a context Ed25519ctx would be plain Ed25519, which libp2p's

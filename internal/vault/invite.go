@@ -56,7 +56,7 @@ const MaxSeed = 1024
 // the seed, and unlocks nothing.
 type InviteSigner struct {
 	hidden
-	key ed25519.PrivateKey
+	key kept[ed25519.PrivateKey]
 }
 
 // InviteKey derives the key of an invitation from its seed (random bytes of a
@@ -73,16 +73,18 @@ func InviteKey(team20 [20]byte, id block.InviteID, seed []byte) (*InviteSigner, 
 	salt := append(team20[:], id[:]...)
 	stretched := argon2.IDKey(seed, salt, argonTime, argonMemory, argonThreads, 32)
 	key := derive(stretched, team20[:], labelInvite)
-	return &InviteSigner{key: ed25519.NewKeyFromSeed(key[:])}, nil
+	return &InviteSigner{key: keep(ed25519.NewKeyFromSeed(key[:]))}, nil
 }
 
 // Public returns the public half, which stands in the private layer of INVITE.
 func (s *InviteSigner) Public() block.Device {
-	return block.Device(s.key.Public().(ed25519.PublicKey))
+	return block.Device(s.key().Public().(ed25519.PublicKey))
 }
 
 // Sign returns the Ed25519ctx signature of msg for one purpose (block.ForJoin).
-func (s *InviteSigner) Sign(p block.Purpose, msg []byte) block.Signature { return sign(s.key, p, msg) }
+func (s *InviteSigner) Sign(p block.Purpose, msg []byte) block.Signature {
+	return sign(s.key(), p, msg)
+}
 
 // JoinTag is what a joiner shows first, and what members look for while an
 // invitation is open: HMAC-SHA-256(invite id, "tag" ‖ team id[:20] ‖ le64(day)).

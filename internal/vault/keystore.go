@@ -232,7 +232,7 @@ func (h keystoreHeader) checkParams() error {
 }
 
 func sealKeystore(h keystoreHeader, kek []byte, id *Identity) ([]byte, error) {
-	stored := storedIdentity{Sign: id.sign.Seed(), Box: id.boxSeeds, Seed: id.recovery.seed}
+	stored := storedIdentity{Sign: id.sign().Seed(), Box: id.boxSeeds(), Seed: id.recovery.seed.reveal()}
 	if !id.recovery.device.IsZero() {
 		stored.RecoveryKey, stored.RecoveryBox = id.recovery.device[:], &id.recovery.boxKey
 	}
@@ -270,10 +270,11 @@ func parseIdentity(plain []byte) (*Identity, error) {
 	if len(stored.Seed) == 0 {
 		return id, nil
 	}
-	half, err := RecoverySeed(stored.Seed).Identity()
+	seed := RecoverySeed{bytes: keep(stored.Seed)}
+	half, err := seed.Identity()
 	if err != nil || half.device != id.recovery.device || !half.BoxKey().Equal(id.recovery.boxKey) {
 		return nil, fmt.Errorf("%w: recovery seed and recovery key do not belong together", ErrKeystoreDamaged)
 	}
-	id.recovery.seed = stored.Seed
+	id.recovery.seed = seed
 	return id, nil
 }

@@ -42,7 +42,7 @@ func (k LockKind) String() string {
 type Lock struct {
 	hidden
 	kind       LockKind
-	passphrase []byte
+	passphrase kept[[]byte]
 	ring       ring
 }
 
@@ -58,7 +58,7 @@ const maxPassphrase = 1024
 
 // Passphrase locks with a passphrase of 1 to 1,024 bytes; the caller normalizes
 // its text and never takes it from argv.
-func Passphrase(p []byte) Lock { return Lock{kind: LockPassphrase, passphrase: bytes.Clone(p)} }
+func Passphrase(p []byte) Lock { return Lock{kind: LockPassphrase, passphrase: keep(bytes.Clone(p))} }
 
 // OSKeyring locks with a random key in the keyring of the operating system. Where
 // there is none, creating the keystore fails with ErrLock.
@@ -78,8 +78,8 @@ func (l Lock) newKey(path string, h *keystoreHeader, rand io.Reader) ([]byte, er
 	}
 	switch l.kind {
 	case LockPassphrase:
-		if len(l.passphrase) == 0 || len(l.passphrase) > maxPassphrase {
-			return nil, fmt.Errorf("passphrase of %d bytes, want 1 to %d", len(l.passphrase), maxPassphrase)
+		if n := len(l.passphrase()); n == 0 || n > maxPassphrase {
+			return nil, fmt.Errorf("passphrase of %d bytes, want 1 to %d", n, maxPassphrase)
 		}
 		h.Time, h.Memory, h.Threads = argonTime, argonMemory, argonThreads
 		wrapped, err := l.passphrasePair(*h).seal(h.authenticated(), kek)
@@ -97,7 +97,7 @@ func (l Lock) newKey(path string, h *keystoreHeader, rand io.Reader) ([]byte, er
 func (l Lock) key(path string, h keystoreHeader) ([]byte, error) {
 	switch l.kind {
 	case LockPassphrase:
-		if len(l.passphrase) > maxPassphrase {
+		if len(l.passphrase()) > maxPassphrase {
 			return nil, ErrPassphrase
 		}
 		wrapped := h.Wrapped
@@ -117,7 +117,7 @@ func (l Lock) key(path string, h keystoreHeader) ([]byte, error) {
 
 // passphrasePair stretches the passphrase and returns the pair that wraps the KEK.
 func (l Lock) passphrasePair(h keystoreHeader) *pair {
-	stretched := argon2.IDKey(l.passphrase, h.Salt, h.Time, h.Memory, h.Threads, 32)
+	stretched := argon2.IDKey(l.passphrase(), h.Salt, h.Time, h.Memory, h.Threads, 32)
 	return newPair(derive(stretched, h.Salt, labelPassphraseMAC), derive(stretched, h.Salt, labelPassphraseEnc))
 }
 

@@ -5,6 +5,7 @@ import (
 	"crypto/subtle"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/toftdb/toft/block"
 	"github.com/toftdb/toft/internal/words"
@@ -15,7 +16,10 @@ import (
 //
 // As text it is 16 words of the EFF short list: the 20 bytes seed ‖
 // SHA-256("toft recovery" ‖ seed)[:4] as one big-endian number in base 1296.
-type RecoverySeed []byte
+type RecoverySeed struct {
+	hidden
+	bytes kept[[]byte] // nil: unset
+}
 
 // ErrRecoveryWords is returned for words that are no recovery kit: unknown or
 // mistyped, too few, or with a wrong check.
@@ -28,21 +32,20 @@ const (
 	RecoveryWords = 16
 )
 
-// String, and with it every other way to print the seed, shows nothing.
-func (RecoverySeed) String() string { return redacted }
+// IsZero reports whether there is no seed (any more).
+func (s RecoverySeed) IsZero() bool { return s.bytes == nil }
 
-// GoString is what %#v prints.
-func (RecoverySeed) GoString() string { return redacted }
+func (s RecoverySeed) reveal() []byte {
+	if s.bytes == nil {
+		return nil
+	}
+	return s.bytes()
+}
 
-// Format answers every verb.
-func (RecoverySeed) Format(f fmt.State, v rune) { hidden{}.Format(f, v) }
-
-// MarshalText fails: a secret in JSON is a mistake to be noticed.
-func (RecoverySeed) MarshalText() ([]byte, error) { return hidden{}.MarshalText() }
-
-// Words returns the sixteen words to write down.
+// Words returns the sixteen words to write down. The seed must be set.
 func (s RecoverySeed) Words() []string {
-	return words.Words(append(append([]byte(nil), s...), recoverySum(s)...), RecoveryWords)
+	seed := s.reveal()
+	return words.Words(slices.Concat(seed, recoverySum(seed)), RecoveryWords)
 }
 
 func recoverySum(seed []byte) []byte {
@@ -54,33 +57,34 @@ func recoverySum(seed []byte) []byte {
 // names the position of a wrong word, never the word.
 func ParseRecovery(list []string) (RecoverySeed, error) {
 	if len(list) != RecoveryWords {
-		return nil, fmt.Errorf("%w: %d words, want %d", ErrRecoveryWords, len(list), RecoveryWords)
+		return RecoverySeed{}, fmt.Errorf("%w: %d words, want %d", ErrRecoveryWords, len(list), RecoveryWords)
 	}
 	b, err := words.Bytes(list, recoverySize+recoveryCheck)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrRecoveryWords, err)
+		return RecoverySeed{}, fmt.Errorf("%w: %w", ErrRecoveryWords, err)
 	}
 	seed := b[:recoverySize]
 	if subtle.ConstantTimeCompare(b[recoverySize:], recoverySum(seed)) != 1 {
-		return nil, fmt.Errorf("%w: the check does not match; two words may be swapped", ErrRecoveryWords)
+		return RecoverySeed{}, fmt.Errorf("%w: the check does not match; two words may be swapped", ErrRecoveryWords)
 	}
-	return seed, nil
+	return RecoverySeed{bytes: keep(seed)}, nil
 }
 
 // Identity derives the recovery device: an identity like any other, whose seat is
 // the team's genesis. It signs ADD_DEVICE for a new device and opens the box
 // sealed to it.
 func (s RecoverySeed) Identity() (*Identity, error) {
-	if len(s) != recoverySize {
-		return nil, fmt.Errorf("%w: seed of %d bytes", ErrRecoveryWords, len(s))
+	seed := s.reveal()
+	if len(seed) != recoverySize {
+		return nil, fmt.Errorf("%w: seed of %d bytes", ErrRecoveryWords, len(seed))
 	}
-	signSeed := derive(s, noSalt(), labelRecoverySign)
-	boxSeed := derive(s, noSalt(), labelRecoveryHPKE)
+	signSeed := derive(seed, noSalt(), labelRecoverySign)
+	boxSeed := derive(seed, noSalt(), labelRecoveryHPKE)
 	return newIdentity(signSeed[:], [][]byte{boxSeed[:]})
 }
 
 // Recovery returns the public half of the user's recovery kit, which stands in
-// CREATE, and the seed while it has not been exported (nil afterwards). An
+// CREATE, and the seed while it has not been exported (zero afterwards). An
 // identity that is itself a recovery device has neither: a zero device.
 func (id *Identity) Recovery() (device block.Device, key block.BoxKey, seed RecoverySeed) {
 	return id.recovery.device, id.recovery.boxKey, id.recovery.seed
@@ -90,6 +94,6 @@ func (id *Identity) Recovery() (device block.Device, key block.BoxKey, seed Reco
 // is gone, the public half stays. Store it with ReplaceKeystore.
 func (id *Identity) WithoutRecoverySeed() *Identity {
 	out := *id
-	out.recovery.seed = nil
+	out.recovery.seed = RecoverySeed{}
 	return &out
 }

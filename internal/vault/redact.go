@@ -27,3 +27,10 @@ func (hidden) LogValue() slog.Value { return slog.StringValue(redacted) }
 
 // MarshalText fails: a secret in JSON is a mistake to be noticed.
 func (hidden) MarshalText() ([]byte, error) { return nil, errors.New("a secret has no text form") }
+
+// kept is a secret behind a function. fmt does not ask the methods of a value that
+// stands in somebody's unexported field, and verbs that do not fit (%s of a
+// struct) follow pointers; a function prints as an address whatever happens.
+type kept[T any] func() T
+
+func keep[T any](v T) kept[T] { return func() T { return v } }

@@ -84,7 +84,7 @@ func (id *Identity) OpenShare(body []byte) (Share, error) {
 	if len(body) > maxShare {
 		return Share{}, fmt.Errorf("open share: %w: %d bytes, at most %d", ErrSealed, len(body), maxShare)
 	}
-	padded, err := hpke.Open(did.private, hpke.HKDFSHA256(), hpke.ChaCha20Poly1305(), shareInfo(id.device), body)
+	padded, err := hpke.Open(did.private(), hpke.HKDFSHA256(), hpke.ChaCha20Poly1305(), shareInfo(id.device), body)
 	if err != nil {
 		return Share{}, fmt.Errorf("open share: %w: it is sealed to another device, or damaged", ErrSealed)
 	}
