@@ -3,6 +3,7 @@ package message
 import (
 	"bytes"
 	"errors"
+	"runtime"
 	"testing"
 
 	"github.com/toftdb/toft/block"
@@ -152,5 +153,26 @@ func TestScanBoundsItems(t *testing.T) {
 	}
 	if err := scan(body); !errors.Is(err, ErrTooLarge) {
 		t.Fatalf("%d items in %d bytes: %v, want %v", arrays*0xffff, len(body), err, ErrTooLarge)
+	}
+}
+
+// What a hostile frame makes the decoder allocate is bounded too, by some tens of
+// MiB: every array below is declared as structs and filled with one-byte items.
+func TestHostileFrameAllocatesLittle(t *testing.T) {
+	body := []byte{0xa1, 0x01, 0x82} // response: two teams, each with 65,535 databases that are none
+	for range 2 {
+		body = append(body, 0xa1, 0x07, 0x99, 0xff, 0xff)
+		body = append(body, bytes.Repeat([]byte{0x01}, 0xffff)...)
+	}
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	if _, err := ParseResponse(append([]byte{Version}, body...)); !errors.Is(err, ErrMalformed) {
+		t.Fatalf("%v, want %v", err, ErrMalformed)
+	}
+	runtime.ReadMemStats(&after)
+	if n := after.TotalAlloc - before.TotalAlloc; n > 96<<20 {
+		t.Fatalf("%d bytes of a frame made the decoder allocate %d MiB", len(body), n>>20)
+	} else {
+		t.Logf("%d bytes of a frame, %d MiB allocated", len(body), n>>20)
 	}
 }
