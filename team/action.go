@@ -48,22 +48,22 @@ type Role uint8
 
 // The roles. The zero Role is "not on the team".
 const (
-	Replica Role = 1 // holds and serves blocks, reads nothing, authors nothing
-	Reader  Role = 2 // reads; may leave, name itself, bring own devices, admit
-	Member  Role = 3 // reads and writes
-	Admin   Role = 4 // changes the team
+	RoleReplica Role = 1 // holds and serves blocks, reads nothing, authors nothing
+	RoleReader  Role = 2 // reads; may leave, name itself, bring own devices, admit
+	RoleMember  Role = 3 // reads and writes
+	RoleAdmin   Role = 4 // changes the team
 )
 
 // String returns the word the CLI and the API use.
 func (r Role) String() string {
 	switch r {
-	case Replica:
+	case RoleReplica:
 		return "replica"
-	case Reader:
+	case RoleReader:
 		return "reader"
-	case Member:
+	case RoleMember:
 		return "member"
-	case Admin:
+	case RoleAdmin:
 		return "admin"
 	case 0:
 		return "none"
@@ -73,7 +73,7 @@ func (r Role) String() string {
 
 // ParseRole reads replica, reader, member or admin.
 func ParseRole(s string) (Role, error) {
-	for r := Replica; r <= Admin; r++ {
+	for r := RoleReplica; r <= RoleAdmin; r++ {
 		if r.String() == s {
 			return r, nil
 		}
@@ -82,7 +82,7 @@ func ParseRole(s string) (Role, error) {
 }
 
 // person reports whether r is a role a person may hold.
-func (r Role) person() bool { return r >= Reader && r <= Admin }
+func (r Role) person() bool { return r >= RoleReader && r <= RoleAdmin }
 
 // InviteKind says what an invitation admits.
 type InviteKind uint8

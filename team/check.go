@@ -29,7 +29,7 @@ func (c Invite) check() error {
 		return fmt.Errorf("invitation of a member with role %d", c.Role)
 	case c.Kind == InviteDevice && (c.Role != 0 || c.MaxUses != 1):
 		return errors.New("invitation of a device has a role, or more than one use")
-	case c.Kind == InviteReplica && c.Role != Replica:
+	case c.Kind == InviteReplica && c.Role != RoleReplica:
 		return fmt.Errorf("invitation of a replica with role %s", c.Role)
 	case c.Kind < InviteMember || c.Kind > InviteReplica:
 		return fmt.Errorf("invitation of %s", c.Kind)
@@ -46,7 +46,7 @@ func (c Invite) checkPrivate() error {
 	if err := c.Key.Check(); err != nil {
 		return err
 	}
-	if c.Role == Admin && c.Bound.IsZero() {
+	if c.Role == RoleAdmin && c.Bound.IsZero() {
 		return errors.New("an invitation that grants admin must name its device")
 	}
 	if !c.Bound.IsZero() {
@@ -117,7 +117,7 @@ func (c SetRole) check() error {
 	if !c.Role.person() {
 		return fmt.Errorf("role %d", c.Role)
 	}
-	if c.Role > Reader && len(c.Heads) > 0 {
+	if c.Role > RoleReader && len(c.Heads) > 0 {
 		return errors.New("data heads though writing is not taken away")
 	}
 	if err := nonZero("member", c.Member[:]); err != nil {

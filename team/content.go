@@ -60,7 +60,7 @@ type Create struct {
 type Invite struct {
 	ID      block.InviteID
 	Kind    InviteKind
-	Role    Role   // 0 for InviteDevice, Replica for InviteReplica
+	Role    Role   // 0 for InviteDevice, RoleReplica for InviteReplica
 	MaxUses uint64 // 0: unlimited; 1 for InviteDevice
 	// Private layer: the public half of the seed's key, 0 or the expiry, zero or
 	// the only device that may use it.

@@ -84,7 +84,7 @@ func samples() map[string]Content {
 	recovery := &Recovery{Device: rec.dev, BoxKey: rec.box, Statement: rec.sign(block.ForDevice, DeviceStatement(team, b.dev, rec.dev, rec.box))}
 	heads := []DBHeads{{DB: fill[block.DBID](0x31), Heads: []block.ID{fill[block.ID](0x41), fill[block.ID](0x42)}}}
 	proof := Proof{
-		Kind: InviteMember, Role: Member, Team: fill[[20]byte](0x21), Invite: fill[block.InviteID](0x51), Device: b.dev, BoxKey: b.box,
+		Kind: InviteMember, Role: RoleMember, Team: fill[[20]byte](0x21), Invite: fill[block.InviteID](0x51), Device: b.dev, BoxKey: b.box,
 		Name: "bob", DeviceName: "bob's laptop", R: fill[[32]byte](0x61), Nonce: fill[[32]byte](0x62), Admitter: a.dev,
 	}
 	proof.Commit = Commit(b.dev, b.box, proof.Name, proof.DeviceName, proof.R)
@@ -95,18 +95,18 @@ func samples() map[string]Content {
 	return map[string]Content{
 		"create":            Create{BoxKey: hybrid("alice"), Keys: sampleKeys, Random: fill[[32]byte](0x13)},
 		"create-recovery":   Create{BoxKey: a.box, Recovery: &Recovery{Device: rec.dev, BoxKey: rec.box}, Keys: sampleKeys, Random: fill[[32]byte](0x13)},
-		"invite-member":     Invite{ID: fill[block.InviteID](0x51), Kind: InviteMember, Role: Member, MaxUses: 3, Key: inv.dev, Expires: 1_800_000_000_000},
-		"invite-admin":      Invite{ID: fill[block.InviteID](0x51), Kind: InviteMember, Role: Admin, MaxUses: 1, Key: inv.dev, Bound: b.dev},
+		"invite-member":     Invite{ID: fill[block.InviteID](0x51), Kind: InviteMember, Role: RoleMember, MaxUses: 3, Key: inv.dev, Expires: 1_800_000_000_000},
+		"invite-admin":      Invite{ID: fill[block.InviteID](0x51), Kind: InviteMember, Role: RoleAdmin, MaxUses: 1, Key: inv.dev, Bound: b.dev},
 		"invite-device":     Invite{ID: fill[block.InviteID](0x52), Kind: InviteDevice, MaxUses: 1, Key: inv.dev},
-		"invite-replica":    Invite{ID: fill[block.InviteID](0x53), Kind: InviteReplica, Role: Replica, Key: inv.dev},
+		"invite-replica":    Invite{ID: fill[block.InviteID](0x53), Kind: InviteReplica, Role: RoleReplica, Key: inv.dev},
 		"revoke":            Revoke{Invite: link},
 		"admit":             Admit{Invite: link, Device: b.dev, BoxKey: b.box, Proof: proof},
-		"add-member":        AddMember{Device: b.dev, Role: Reader, Name: "bob"},
-		"add-member-all":    AddMember{Device: b.dev, Role: Admin, BoxKey: b.box, Share: 1, Recovery: &vouched, Name: "bob"},
+		"add-member":        AddMember{Device: b.dev, Role: RoleReader, Name: "bob"},
+		"add-member-all":    AddMember{Device: b.dev, Role: RoleAdmin, BoxKey: b.box, Share: 1, Recovery: &vouched, Name: "bob"},
 		"add-device":        AddDevice{Device: b.dev, BoxKey: b.box, Statement: b.sign(block.ForDevice, DeviceStatement(team, a.dev, b.dev, b.box)), Name: "phone"},
 		"add-device-own":    AddDevice{Device: b.dev, BoxKey: b.box, Recovery: recovery},
-		"set-role":          SetRole{Member: b.dev, Role: Admin},
-		"set-role-reader":   SetRole{Member: b.dev, Role: Reader, Heads: heads, Confirms: link},
+		"set-role":          SetRole{Member: b.dev, Role: RoleAdmin},
+		"set-role-reader":   SetRole{Member: b.dev, Role: RoleReader, Heads: heads, Confirms: link},
 		"remove-member":     RemoveMember{Removal{Target: b.dev, Heads: heads, Revokes: []block.ID{link}, Keys: &sampleKeys}},
 		"remove-member-own": RemoveMember{Removal{Target: b.dev}},
 		"remove-device":     RemoveDevice{Removal{Target: b.dev, Heads: heads, Confirms: link}},
@@ -201,12 +201,12 @@ func TestEncodeRefuses(t *testing.T) {
 	for what, c := range map[string]Content{
 		"admin without bound device": func() Content { admin.Bound = block.Device{}; return admin }(),
 		"device with uses":           func() Content { dev.MaxUses = 2; return dev }(),
-		"device with role":           func() Content { dev.MaxUses, dev.Role = 1, Member; return dev }(),
-		"member as replica":          func() Content { inv.Role = Replica; return inv }(),
-		"small-order invite key":     func() Content { inv.Role, inv.Key = Member, block.Device{}; return inv }(),
+		"device with role":           func() Content { dev.MaxUses, dev.Role = 1, RoleMember; return dev }(),
+		"member as replica":          func() Content { inv.Role = RoleReplica; return inv }(),
+		"small-order invite key":     func() Content { inv.Role, inv.Key = RoleMember, block.Device{}; return inv }(),
 		"role out of range":          SetRole{Member: newKey("bob").dev, Role: 5},
-		"replica by set-role":        SetRole{Member: newKey("bob").dev, Role: Replica},
-		"heads on promotion":         SetRole{Member: newKey("bob").dev, Role: Member, Heads: rm.Heads},
+		"replica by set-role":        SetRole{Member: newKey("bob").dev, Role: RoleReplica},
+		"heads on promotion":         SetRole{Member: newKey("bob").dev, Role: RoleMember, Heads: rm.Heads},
 		"confirmation with keys":     RemoveMember{Removal{Target: rm.Target, Keys: rm.Keys, Confirms: fill[block.ID](1)}},
 		"revokes not sorted":         RemoveMember{Removal{Target: rm.Target, Revokes: []block.ID{fill[block.ID](2), fill[block.ID](1)}}},
 		"name with a control":        Name{Kind: NameTeam, Name: "a\x1b[2J"},

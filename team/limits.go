@@ -32,4 +32,6 @@ const (
 	maxRefused = 4096
 	// maxViews bounds the cached states of single links.
 	maxViews = 4096
+	// maxUnder bounds the cached states under several heads.
+	maxUnder = 64
 )
