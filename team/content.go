@@ -18,7 +18,8 @@ type Content interface {
 }
 
 // Keys are the two public commitments of a generation: to its 32 bytes (label
-// "commit") and to its route key (label "route-commit").
+// "commit") and to its route key (label "route-commit"). Route is zero for the
+// generation of genesis: its route key is known to fit when the box opens.
 type Keys struct {
 	_     struct{} `cbor:",toarray"`
 	Key   [32]byte
@@ -49,10 +50,13 @@ type DBHeads struct {
 
 // Create is the genesis link. Its author is the founder's device; its boxes and
 // the suite stand in the header; names follow in a second link.
+//
+// It commits to the generation only: the route key is derived with the team's id,
+// which is the hash of this very link.
 type Create struct {
 	BoxKey   block.BoxKey
 	Recovery *Recovery // nil: none
-	Keys     Keys
+	Key      [32]byte  // commitment of the first generation
 	Random   [32]byte
 }
 
@@ -215,7 +219,7 @@ func (u Unknown) Action() Action     { return u.Number }
 func keysOf(c Content) *Keys {
 	switch c := c.(type) {
 	case Create:
-		return &c.Keys
+		return &Keys{Key: c.Key}
 	case Rotate:
 		return &c.Keys
 	case RemoveReplica:

@@ -93,8 +93,8 @@ func samples() map[string]Content {
 	vouched.Vouch = b.sign(block.ForDevice, DeviceStatement(team, b.dev, rec.dev, rec.box))
 	link := fill[block.ID](0x71)
 	return map[string]Content{
-		"create":            Create{BoxKey: hybrid("alice"), Keys: sampleKeys, Random: fill[[32]byte](0x13)},
-		"create-recovery":   Create{BoxKey: a.box, Recovery: &Recovery{Device: rec.dev, BoxKey: rec.box}, Keys: sampleKeys, Random: fill[[32]byte](0x13)},
+		"create":            Create{BoxKey: hybrid("alice"), Key: sampleKeys.Key, Random: fill[[32]byte](0x13)},
+		"create-recovery":   Create{BoxKey: a.box, Recovery: &Recovery{Device: rec.dev, BoxKey: rec.box}, Key: sampleKeys.Key, Random: fill[[32]byte](0x13)},
 		"invite-member":     Invite{ID: fill[block.InviteID](0x51), Kind: InviteMember, Role: RoleMember, MaxUses: 3, Key: inv.dev, Expires: 1_800_000_000_000},
 		"invite-admin":      Invite{ID: fill[block.InviteID](0x51), Kind: InviteMember, Role: RoleAdmin, MaxUses: 1, Key: inv.dev, Bound: b.dev},
 		"invite-device":     Invite{ID: fill[block.InviteID](0x52), Kind: InviteDevice, MaxUses: 1, Key: inv.dev},

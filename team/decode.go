@@ -99,7 +99,7 @@ func (d *decoder) content(a Action) (Content, wire.Time) {
 		if len(d.l.Private) > 0 && d.err == nil {
 			d.err = fmt.Errorf("a private layer in genesis")
 		}
-		return Create{BoxKey: f.BoxKey, Recovery: d.recovery(f.Recovery), Keys: f.Keys, Random: f.Random}, 0
+		return Create{BoxKey: f.BoxKey, Recovery: d.recovery(f.Recovery), Key: f.Key, Random: f.Random}, 0
 	case ActInvite:
 		f, p := roster[inviteForm](d), private[invitePrivate](d)
 		c := Invite{ID: f.ID, Kind: f.Kind, Role: f.Role, MaxUses: f.MaxUses, Key: p.Key, Expires: p.Expires}
@@ -223,9 +223,6 @@ func Parse(b *block.Block, l Layers) (*UnverifiedLink, error) {
 	if h.Kind != block.KindLink {
 		return nil, fmt.Errorf("%w: block of kind %d is no link", ErrMalformed, h.Kind)
 	}
-	if len(b.Data) > MaxLink {
-		return nil, fmt.Errorf("%w: %d bytes, at most %d", ErrMalformed, len(b.Data), MaxLink)
-	}
 	c, t, err := decodeLayers(l)
 	if err != nil {
 		return nil, err
@@ -267,9 +264,6 @@ func (u *UnverifiedLink) checkHeader() error {
 	}
 	if h.Genesis() != (c.Action() == ActCreate) {
 		return fmt.Errorf("CREATE and genesis do not go together")
-	}
-	if n := boxBytes(h.Boxes); n > block.MaxInlineBoxes {
-		return fmt.Errorf("%d bytes of lockboxes in the header, at most %d", n, block.MaxInlineBoxes)
 	}
 	if r := recoveryOf(c); r != nil && r.Device == h.Author {
 		return fmt.Errorf("recovery key is the author's")

@@ -3,7 +3,6 @@ package team
 import (
 	"fmt"
 
-	"github.com/toftdb/toft/block"
 	"github.com/toftdb/toft/internal/wire"
 )
 
@@ -56,7 +55,7 @@ func (r *Recovery) form() *recoveryForm {
 
 func (c Create) layers(wire.Time) Layers {
 	return Layers{Roster: wire.Must(createForm{
-		Action: ActCreate, BoxKey: c.BoxKey, Recovery: c.Recovery.form(), Keys: c.Keys, Random: c.Random,
+		Action: ActCreate, BoxKey: c.BoxKey, Recovery: c.Recovery.form(), Key: c.Key, Random: c.Random,
 	})}
 }
 
@@ -177,16 +176,4 @@ func ParseBody(data []byte) (Body, error) {
 		return Body{}, fmt.Errorf("%w: body: %w", ErrMalformed, err)
 	}
 	return Body{Roster: f.Roster, Private: f.Private, History: f.History, RouteHistory: f.RouteHistory}, nil
-}
-
-// boxBytes is what the lockboxes of a header take.
-func boxBytes(groups []block.BoxGroup) int {
-	n := 0
-	for _, g := range groups {
-		n += 96
-		for _, b := range g.Boxes {
-			n += 24 + len(b.Enc) + len(b.Text)
-		}
-	}
-	return n
 }

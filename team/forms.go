@@ -20,7 +20,7 @@ type createForm struct {
 	Action   Action        `cbor:"1,keyasint"`
 	BoxKey   block.BoxKey  `cbor:"2,keyasint"`
 	Recovery *recoveryForm `cbor:"3,keyasint,omitempty"`
-	Keys     Keys          `cbor:"4,keyasint"`
+	Key      [32]byte      `cbor:"4,keyasint"`
 	Random   [32]byte      `cbor:"5,keyasint"`
 }
 

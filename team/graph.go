@@ -78,16 +78,17 @@ type graph struct {
 	invites map[block.InviteID][]int32 // INVITE links by the id their codes show
 	dbs     []block.DBID
 	dbNum   map[block.DBID]int32
-	seatsAt map[int32][]int32 // seat numbers by the link that made them
-	views   map[int32]*view   // cached states after a link
-	views64 int               // how many of them stay
+	seatsAt map[int32][]int32               // seat numbers by the link that made them
+	views   map[int32]*view                 // cached states after a link
+	views64 int                             // how many of them stay
+	proof   func(Proof, block.Device) error // Proof.Verify, which tests remember
 }
 
 func newGraph(team block.TeamID, roster bool) *graph {
 	return &graph{
 		team: team, roster: roster, byID: map[block.ID]int32{}, keyNum: map[block.Device]int32{},
 		invites: map[block.InviteID][]int32{}, dbNum: map[block.DBID]int32{}, seatsAt: map[int32][]int32{},
-		views: map[int32]*view{},
+		views: map[int32]*view{}, proof: Proof.Verify,
 	}
 }
 

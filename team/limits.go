@@ -1,11 +1,13 @@
 package team
 
+import "github.com/toftdb/toft/block"
+
 // Every bound of the room in one place, each with its reason. Bytes beyond them
 // are refused before anything is allocated for them.
 const (
-	// MaxLink is the largest link in bytes: a chain of 100,000 must stay loadable
-	// and a link must fit an announcement. Larger boxes go into linked blocks.
-	MaxLink = 64 << 10
+	// MaxLink bounds the layers and the body of a link before they are decoded; the
+	// link itself is bounded by block.
+	MaxLink = block.MaxLinkSize
 	// MaxDevices bounds the active devices of a team: every rotation seals one
 	// lockbox of 1.2 KiB to each.
 	MaxDevices = 4096

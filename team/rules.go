@@ -204,7 +204,7 @@ func (a *actor) admit(c Admit) error {
 	p := c.Proof
 	p.Kind, p.Role, p.Invite, p.Admitter = inv.Kind, inv.Role, inv.ID, a.g.keys[a.l.author]
 	copy(p.Team[:], a.g.team[:])
-	if err := p.Verify(inv.Key); err != nil {
+	if err := a.g.proof(p, inv.Key); err != nil {
 		return err
 	}
 	return a.recovery(c.Recovery, id)
@@ -482,7 +482,7 @@ func (a *actor) boxes(h block.Header) error {
 		switch {
 		case k == nil:
 			return errors.New("lockboxes of a generation that is not in its past")
-		case b.Purpose == block.BoxGeneration && b.Commitment != k.Key, b.Purpose == block.BoxRoute && b.Commitment != k.Route:
+		case b.Purpose == block.BoxGeneration && b.Commitment != k.Key, b.Purpose == block.BoxRoute && k.Route != [32]byte{} && b.Commitment != k.Route:
 			return errors.New("lockboxes of another key than the generation's")
 		}
 		if c, ok := a.l.content.(Admit); ok && b.Purpose == block.BoxGeneration {

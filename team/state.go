@@ -105,11 +105,14 @@ type State struct {
 	of        []MemberOf
 	byKey     map[block.Device]int
 	byMember  map[block.Device]int
+	admitted  map[block.ID]admission
 	write     block.Generation
 	canWrite  bool
 	needsNew  bool
 	dataReads bool
 }
+
+type admission struct{ by, inviter block.Device }
 
 // State returns the state under all heads.
 func (c *Chain) State() *State {
@@ -147,6 +150,7 @@ func (c *Chain) numbers(ids []block.ID) (ns []int32, missing []block.ID) {
 func newState(v *view) *State {
 	s := &State{
 		team: v.g.team, name: v.g.nameIn(v.name), byKey: map[block.Device]int{}, byMember: map[block.Device]int{},
+		admitted: map[block.ID]admission{},
 		needsNew: v.unknown, dataReads: v.halt,
 	}
 	for _, n := range v.heads {
@@ -273,6 +277,12 @@ func (s *State) addDevices(v *view) {
 	for _, n := range seats {
 		st := v.g.seats[n]
 		m := v.g.members[st.member]
+		l := v.g.links[st.link]
+		adm := admission{by: v.g.keys[l.author]}
+		if l.action == ActAdmit && m.link != st.link {
+			adm.inviter = v.g.keys[m.id]
+		}
+		s.admitted[l.id] = adm
 		info := Device{
 			Key: v.g.keys[st.key], Member: v.g.keys[m.id], Role: v.members.get(st.member).role, Seat: v.g.links[st.link].id,
 			BoxKey: v.boxKey(n), Recovery: st.recovery, Status: v.seatStatus(n),
@@ -379,6 +389,13 @@ func (s *State) Device(key block.Device) (Device, bool) {
 		return Device{}, false
 	}
 	return s.devices[i], true
+}
+
+// AdmittedBy returns the author of a seating link and, for the seat of a device
+// that came by its owner's invitation, the id of the inviter's member; else zero.
+func (s *State) AdmittedBy(seat block.ID) (admitter, inviter block.Device) {
+	x := s.admitted[seat]
+	return x.by, x.inviter
 }
 
 // Active reports whether the key is an active device of the team.

@@ -1,0 +1,534 @@
+package team
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/toftdb/toft/block"
+	"github.com/toftdb/toft/internal/wire"
+)
+
+// world makes links for tests. A link is drawn by name; what it does and who does
+// it is said beside the drawing:
+//
+//	w := newWorld(t, "a")
+//	w.draw(`
+//	    G -> +b -> a-b
+//	          | -> b-a
+//	`, steps{
+//	    "+b":  by("a", add("b", RoleAdmin)),
+//	    "a-b": by("a", remove("b")),
+//	    "b-a": by("b", remove("a")),
+//	})
+//
+// "|" hangs a branch under the link that stands above it; a name that comes again
+// on the right of an arrow gets one more parent. Links that no rule allows can be
+// drawn too: the world holds them, a chain refuses them.
+type world struct {
+	t     testing.TB
+	genID block.ID
+	all   []*UnverifiedLink // as drawn: parents first
+	named map[string]*UnverifiedLink
+	salt  string            // changes every hash
+	chain *Chain            // what a device that saw all of it holds
+	errs  map[string]error  // why the chain did not take a link
+	cache map[[32]byte]bool // proofs that were verified
+}
+
+type step struct {
+	by      string
+	content func(w *world, past []*UnverifiedLink) Content
+	mod     func(u *UnverifiedLink)
+}
+
+type steps map[string]step
+
+func by(author string, f func(w *world, past []*UnverifiedLink) Content) step {
+	return step{by: author, content: f}
+}
+
+// with changes the link after it was made, before it gets its id.
+func (s step) with(f func(u *UnverifiedLink)) step { s.mod = f; return s }
+
+func newWorld(t testing.TB, founder string) *world { return newSalted(t, founder, "", false) }
+
+func newSalted(t testing.TB, founder, salt string, recovery bool) *world {
+	w := &world{t: t, named: map[string]*UnverifiedLink{}, salt: salt, errs: map[string]error{}, cache: map[[32]byte]bool{}}
+	k := dev(founder)
+	c := Create{BoxKey: k.box, Key: fill[[32]byte](1)}
+	if recovery {
+		r := dev(founder + "-words")
+		c.Recovery = &Recovery{Device: r.dev, BoxKey: r.box}
+	}
+	g := &UnverifiedLink{Header: block.Header{Kind: block.KindLink, Author: k.dev}, Content: c, complete: true}
+	w.seal(g, "G")
+	w.genID = g.ID
+	w.chain = w.fresh()
+	return w
+}
+
+// devs are shared by all tests: making a key costs more than a link.
+var devs = map[string]*key{}
+
+func dev(name string) *key {
+	k, ok := devs[name]
+	if !ok {
+		k = newKey(name)
+		devs[name] = k
+	}
+	return k
+}
+
+// fresh returns a chain that holds genesis only.
+func (w *world) fresh() *Chain { return w.freshFold(false) }
+
+func (w *world) freshFold(roster bool) *Chain {
+	c, err := newChain(w.all[0], roster)
+	require.NoError(w.t, err)
+	c.g.proof = w.verify
+	return c
+}
+
+// verify remembers proofs, so that thousands of chains cost one signature check.
+func (w *world) verify(p Proof, invite block.Device) error {
+	key := sha256.Sum256(append(append(p.Signed(), invite[:]...), append(p.InviteSig[:], p.DeviceSig[:]...)...))
+	if w.cache[key] {
+		return nil
+	}
+	if err := p.Verify(invite); err != nil {
+		return err
+	}
+	w.cache[key] = true
+	return nil
+}
+
+// seal gives a link its id: a hash of all it says.
+func (w *world) seal(u *UnverifiedLink, name string) {
+	l := u.Content.layers(1)
+	h := sha256.New()
+	fmt.Fprintf(h, "%s|%s|%x|%x|%x|%x|%d|%v|%x|%x", w.salt, name, u.Header.Links, u.Header.Author, u.Header.Seat, u.Header.Generation,
+		u.Time, u.Header.Critical, l.Roster, l.Private)
+	for _, g := range u.Header.Boxes {
+		fmt.Fprintf(h, "|%x %d %x", g.Generation, g.Purpose, g.Commitment)
+	}
+	u.ID = block.ID(h.Sum(nil))
+	w.all = append(w.all, u)
+	w.named[name] = u
+}
+
+// past returns parents and what is below them, oldest first.
+func (w *world) past(parents []*UnverifiedLink) []*UnverifiedLink {
+	want := map[block.ID]bool{}
+	for _, p := range parents {
+		want[p.ID] = true
+	}
+	var out []*UnverifiedLink
+	for _, u := range slices.Backward(w.all) {
+		if want[u.ID] {
+			out = append(out, u)
+			for _, p := range u.Header.Links[:u.Header.Parents] {
+				want[p] = true
+			}
+		}
+	}
+	slices.Reverse(out)
+	return out
+}
+
+// seatIn returns the last link of past that seats the key, whatever it is worth.
+func seatIn(past []*UnverifiedLink, k block.Device) (id block.ID) {
+	for _, u := range past {
+		var seated block.Device
+		switch c := u.Content.(type) {
+		case Create:
+			seated = u.Header.Author
+		case Admit:
+			seated = c.Device
+		case AddMember:
+			seated = c.Device
+		case AddDevice:
+			if c.Device != u.Header.Author {
+				seated = c.Device
+			}
+		}
+		if r := recoveryOf(u.Content); seated == k || r != nil && r.Device == k {
+			id = u.ID
+		}
+	}
+	return id
+}
+
+// add makes one link above parents and offers it to the chain.
+func (w *world) add(name string, s step, parents ...string) *UnverifiedLink {
+	var ps []*UnverifiedLink
+	for _, p := range parents {
+		require.Contains(w.t, w.named, p, "parent of %s", name)
+		ps = append(ps, w.named[p])
+	}
+	past := w.past(ps)
+	k := dev(s.by)
+	h := block.Header{Kind: block.KindLink, Team: block.TeamID(w.genID), Generation: block.Generation(w.genID), Author: k.dev}
+	for _, p := range ps {
+		h.Links = append(h.Links, p.ID)
+	}
+	slices.SortFunc(h.Links, func(a, b block.ID) int { return strings.Compare(string(a[:]), string(b[:])) })
+	h.Links = slices.Compact(h.Links)
+	h.Parents = len(h.Links)
+	h.Seat = seatIn(past, k.dev)
+	u := &UnverifiedLink{Header: h, Content: s.content(w, past), Time: wire.Time(1000 + len(w.all)), complete: true}
+	if s.mod != nil {
+		s.mod(u)
+	}
+	w.seal(u, name)
+	w.errs[name] = w.chain.Add(u)
+	return u
+}
+
+// draw reads a drawing and makes its links in an order in which parents come first.
+func (w *world) draw(drawing string, s steps) *world {
+	w.t.Helper()
+	parents, order := parseDrawing(w.t, drawing)
+	for _, name := range order {
+		if _, ok := w.named[name]; ok {
+			continue
+		}
+		st, ok := s[name]
+		require.True(w.t, ok, "%s is drawn but not described", name)
+		w.add(name, st, parents[name]...)
+	}
+	for name := range s {
+		require.Contains(w.t, w.named, name, "described but not drawn")
+	}
+	return w
+}
+
+// parseDrawing returns the parents of each name, and the names with parents first.
+func parseDrawing(t testing.TB, drawing string) (map[string][]string, []string) {
+	t.Helper()
+	type node struct {
+		name string
+		col  int
+	}
+	parents := map[string][]string{}
+	var names []string
+	var above [][]node
+	for _, line := range strings.Split(drawing, "\n") {
+		var row []node
+		prev := ""
+		for col := 0; col < len(line); {
+			if line[col] == ' ' || line[col] == '\t' {
+				col++
+				continue
+			}
+			end := col
+			for end < len(line) && line[end] != ' ' && line[end] != '\t' {
+				end++
+			}
+			word := line[col:end]
+			switch {
+			case word == "->":
+			case word == "|":
+				for _, up := range slices.Backward(above) {
+					for _, n := range up {
+						if n.col <= col {
+							prev = n.name
+						}
+					}
+					if prev != "" {
+						break
+					}
+				}
+				require.NotEmpty(t, prev, "nothing above | in %q", line)
+			default:
+				if prev != "" {
+					parents[word] = append(parents[word], prev)
+				}
+				if !slices.Contains(names, word) {
+					names = append(names, word)
+				}
+				row = append(row, node{word, col})
+				prev = word
+			}
+			col = end
+		}
+		if len(row) > 0 {
+			above = append(above, row)
+		}
+	}
+	var order []string
+	done := map[string]bool{}
+	var visit func(n string)
+	visit = func(n string) {
+		if !done[n] {
+			done[n] = true
+			for _, p := range parents[n] {
+				visit(p)
+			}
+			order = append(order, n)
+		}
+	}
+	for _, n := range names {
+		visit(n)
+	}
+	return parents, order
+}
+
+// refused wants the chain to have refused a link, for a reason with these words.
+func (w *world) refused(name, why string) {
+	w.t.Helper()
+	require.Error(w.t, w.errs[name], name)
+	require.ErrorContains(w.t, w.errs[name], why, name)
+}
+
+// taken wants the chain to have taken all named links.
+func (w *world) taken(names ...string) {
+	w.t.Helper()
+	for _, n := range names {
+		require.NoError(w.t, w.errs[n], n)
+	}
+}
+
+// counting returns the names of the links that count, in drawing order.
+func (w *world) counting() string {
+	valid := map[block.ID]bool{}
+	for _, e := range w.chain.Log() {
+		valid[e.ID] = e.Valid
+	}
+	var out []string
+	for _, u := range w.all {
+		if valid[u.ID] {
+			out = append(out, w.nameOf(u.ID))
+		}
+	}
+	return strings.Join(out, " ")
+}
+
+func (w *world) nameOf(id block.ID) string {
+	for n, u := range w.named {
+		if u.ID == id {
+			return n
+		}
+	}
+	return id.String()
+}
+
+// team prints who is active: "a:admin b:member(b b2)". Devices are shown where
+// there is more than one.
+func (w *world) team() string { return teamOf(w.chain.State()) }
+
+func teamOf(s *State) string {
+	var out []string
+	for _, m := range s.Members() {
+		line := nameOfDev(m.ID) + ":" + m.Role.String()
+		if m.Status != StatusActive {
+			line += "!" + m.Status.String()
+		}
+		var ds []string
+		for _, d := range m.Devices {
+			if info, _ := s.Device(d); info.Status != StatusActive {
+				ds = append(ds, nameOfDev(d)+"!"+info.Status.String())
+			} else {
+				ds = append(ds, nameOfDev(d))
+			}
+		}
+		if len(ds) != 1 || ds[0] != nameOfDev(m.ID) {
+			line += "(" + strings.Join(ds, " ") + ")"
+		}
+		out = append(out, line)
+	}
+	slices.Sort(out)
+	return strings.Join(out, " ")
+}
+
+func nameOfDev(d block.Device) string {
+	for n, k := range devs {
+		if k.dev == d {
+			return n
+		}
+	}
+	return d.String()
+}
+
+// Contents by name.
+
+type made = func(w *world, past []*UnverifiedLink) Content
+
+func add(who string, r Role) made {
+	return func(*world, []*UnverifiedLink) Content { return AddMember{Device: dev(who).dev, Role: r, Name: who} }
+}
+
+func role(who string, r Role) made {
+	return func(*world, []*UnverifiedLink) Content { return SetRole{Member: dev(who).dev, Role: r} }
+}
+
+var newKeys = Keys{Key: fill[[32]byte](7), Route: fill[[32]byte](8)}
+
+func remove(who string) made {
+	return func(*world, []*UnverifiedLink) Content {
+		return RemoveMember{Removal{Target: dev(who).dev, Keys: &newKeys}}
+	}
+}
+
+func removeDev(who string) made {
+	return func(*world, []*UnverifiedLink) Content {
+		return RemoveDevice{Removal{Target: dev(who).dev, Keys: &newKeys}}
+	}
+}
+
+func leave(who string) made {
+	return func(*world, []*UnverifiedLink) Content { return RemoveMember{Removal{Target: dev(who).dev}} }
+}
+
+func dropDev(who string) made { // a device signs its own leaving
+	return func(*world, []*UnverifiedLink) Content { return RemoveDevice{Removal{Target: dev(who).dev}} }
+}
+
+// confirm repeats the removal or demotion drawn under a name.
+func confirm(what string, heads ...DBHeads) made {
+	return func(w *world, _ []*UnverifiedLink) Content {
+		u := w.named[what]
+		switch c := u.Content.(type) {
+		case SetRole:
+			return SetRole{Member: c.Member, Role: c.Role, Heads: heads, Confirms: u.ID}
+		case RemoveMember:
+			return RemoveMember{Removal{Target: c.Target, Heads: heads, Confirms: u.ID}}
+		case RemoveDevice:
+			return RemoveDevice{Removal{Target: c.Target, Heads: heads, Confirms: u.ID}}
+		}
+		panic("not a cut")
+	}
+}
+
+// invite opens an invitation under a name whose seed everybody in a test knows.
+func invite(name string, kind InviteKind, r Role, uses uint64) made {
+	return func(*world, []*UnverifiedLink) Content {
+		return Invite{ID: inviteID(name), Kind: kind, Role: r, MaxUses: uses, Key: dev("invite " + name).dev}
+	}
+}
+
+func bound(name, who string, r Role) made {
+	return func(*world, []*UnverifiedLink) Content {
+		return Invite{ID: inviteID(name), Kind: InviteMember, Role: r, MaxUses: 1, Key: dev("invite " + name).dev, Bound: dev(who).dev}
+	}
+}
+
+func inviteID(name string) block.InviteID {
+	sum := sha256.Sum256([]byte(name))
+	return block.InviteID(sum[:8])
+}
+
+func revoke(link string) made {
+	return func(w *world, _ []*UnverifiedLink) Content { return Revoke{Invite: w.named[link].ID} }
+}
+
+// admit joins who through the invitation drawn as link, with admitter as author.
+func admit(link, who, admitter string) made {
+	return func(w *world, _ []*UnverifiedLink) Content {
+		inv := w.named[link].Content.(Invite)
+		return w.join(w.named[link].ID, inv, who, admitter, nil)
+	}
+}
+
+func (w *world) join(link block.ID, inv Invite, who, admitter string, change func(p *Proof)) Admit {
+	p := w.prove(inv, who, admitter, change)
+	return Admit{Invite: link, Device: p.Device, BoxKey: p.BoxKey, Recovery: p.Recovery, Proof: p}
+}
+
+// prove is what a joiner does with the seed of an invitation.
+func (w *world) prove(inv Invite, who, admitter string, change func(p *Proof)) Proof {
+	k := dev(who)
+	p := Proof{
+		Kind: inv.Kind, Role: inv.Role, Invite: inv.ID, Device: k.dev, BoxKey: k.box, DeviceName: who + "'s device",
+		R: fill[[32]byte](3), Nonce: fill[[32]byte](4), Admitter: dev(admitter).dev,
+	}
+	copy(p.Team[:], w.genID[:])
+	if inv.Kind == InviteMember {
+		p.Name = who
+	}
+	if change != nil {
+		change(&p)
+	}
+	p.Commit = Commit(p.Device, p.BoxKey, p.Name, p.DeviceName, p.R)
+	p.InviteSig = inviteSigner(inv).sign(block.ForJoin, p.Signed())
+	p.DeviceSig = k.sign(block.ForJoin, p.Signed())
+	return p
+}
+
+func inviteSigner(inv Invite) *key {
+	for n, k := range devs {
+		if strings.HasPrefix(n, "invite ") && k.dev == inv.Key {
+			return k
+		}
+	}
+	return dev("no seed")
+}
+
+// device adds a device to the author's member.
+func device(who, of string) made {
+	return func(w *world, _ []*UnverifiedLink) Content {
+		k := dev(who)
+		st := DeviceStatement(block.TeamID(w.genID), dev(of).dev, k.dev, k.box)
+		return AddDevice{Device: k.dev, BoxKey: k.box, Statement: k.sign(block.ForDevice, st), Name: who}
+	}
+}
+
+func rotate() made { return func(*world, []*UnverifiedLink) Content { return Rotate{Keys: newKeys} } }
+
+func boxes(gen string, who ...string) made {
+	return func(w *world, _ []*UnverifiedLink) Content {
+		b := GiveBoxes{Generation: block.Generation(w.named[gen].ID)}
+		for _, n := range who {
+			b.Devices = append(b.Devices, dev(n).dev)
+		}
+		slices.SortFunc(b.Devices, func(x, y block.Device) int { return strings.Compare(string(x[:]), string(y[:])) })
+		return b
+	}
+}
+
+func dbID(name string) block.DBID {
+	sum := sha256.Sum256([]byte("db " + name))
+	return block.DBID(sum[:16])
+}
+
+func addDB(name string) made {
+	return func(*world, []*UnverifiedLink) Content {
+		return AddDB{DB: dbID(name), Name: name, Secret: secret(9)}
+	}
+}
+
+func removeDB(name string) made {
+	return func(*world, []*UnverifiedLink) Content { return RemoveDB{DB: dbID(name)} }
+}
+
+func rename(kind NameKind, subject []byte, name string) made {
+	return func(*world, []*UnverifiedLink) Content { return Name{Kind: kind, Subject: subject, Name: name} }
+}
+
+func removeReplica(who string) made {
+	return func(*world, []*UnverifiedLink) Content { return RemoveReplica{Device: dev(who).dev, Keys: newKeys} }
+}
+
+// revoking makes a removal revoke the invitations drawn under names.
+func revoking(f made, links ...string) made {
+	return func(w *world, past []*UnverifiedLink) Content {
+		var ids []block.ID
+		for _, n := range links {
+			ids = append(ids, w.named[n].ID)
+		}
+		slices.SortFunc(ids, func(a, b block.ID) int { return strings.Compare(string(a[:]), string(b[:])) })
+		switch c := f(w, past).(type) {
+		case RemoveMember:
+			c.Revokes = ids
+			return c
+		case RemoveDevice:
+			c.Revokes = ids
+			return c
+		}
+		panic("not a removal")
+	}
+}
