@@ -1,0 +1,202 @@
+package crdt
+
+import (
+	"maps"
+	"slices"
+)
+
+// Void commits stay in the graph and are skipped. Three things make a commit void:
+// the team chain, naming what its author cannot have seen, and a fork that another
+// twin wins. What its actor wrote on top of it is void too; what others did on top
+// stays, and where they dropped something of a void commit, they drop what that
+// commit had dropped: a cut never undoes honest work built on it.
+
+// reason returns why h does not count by itself or by its siblings: twins with the
+// same previous commit, of which the lowest ID stands. One that is void anyway
+// does not compete.
+func (r *Replica) reason(h *held) string {
+	switch {
+	case h.validity.why != "":
+		return h.validity.why
+	case h.bad != "":
+		return h.bad
+	case h.prev != nil && h.prev.void != "":
+		return "built on a void commit of the same actor"
+	}
+	for _, x := range r.logs[h.actor].at(h.Seq) {
+		if x.prev == h.prev && x.validity.why == "" && x.bad == "" && compareIDs(x.ID, h.ID) < 0 {
+			return "fork: another commit of the same actor and seq stands"
+		}
+	}
+	return ""
+}
+
+// judgeFrom judges a new commit and all that may depend on it. It returns the
+// other commits that count now and did not, or the reverse.
+func (r *Replica) judgeFrom(h *held) (flipped []*held) {
+	log := r.logs[h.actor]
+	if h.Seq == uint64(len(log.commits)) && len(log.twins[h.Seq]) == 0 {
+		if h.void = r.reason(h); h.void != "" {
+			r.noteVoid(h)
+		}
+		return nil
+	}
+	for _, x := range r.judgeLog(log, h.Seq) {
+		if x != h {
+			flipped = append(flipped, x)
+		}
+	}
+	return flipped
+}
+
+// judgeLog judges an actor's commits from a seq on, and returns those that
+// changed. Ascending seqs put every commit behind the one it was written on.
+func (r *Replica) judgeLog(log *actorLog, from uint64) (flipped []*held) {
+	for seq := from; seq <= uint64(len(log.commits)); seq++ {
+		for _, h := range log.at(seq) {
+			was := h.void
+			if h.void = r.reason(h); (was == "") != (h.void == "") {
+				flipped = append(flipped, h)
+			}
+		}
+	}
+	for _, h := range flipped {
+		r.noteVoid(h)
+	}
+	return flipped
+}
+
+// noteVoid brings the void set up to date for a commit.
+func (r *Replica) noteVoid(h *held) {
+	if h.void == "" {
+		delete(r.voids, h.ID)
+		h.stands = nil
+	} else {
+		r.voids[h.ID] = h
+	}
+	r.voidHash.Store(nil)
+}
+
+// resolve returns what an operation drops. It is nil if the operation's own list
+// says it: no commit it names is void or forked, which is nearly always.
+func (r *Replica) resolve(h *held, o *op) []named {
+	if len(r.voids) == 0 && r.forks == 0 || !r.doubtful(h, o) {
+		return nil
+	}
+	out := map[named]struct{}{}
+	for _, n := range o.named(&h.ctx) {
+		known := r.logs[r.actors[n.dot.Actor]].at(n.dot.Seq)
+		if len(known) > 1 {
+			known = slices.DeleteFunc(slices.Clone(known), func(x *held) bool { return !r.reaches(h, x) })
+		}
+		for _, x := range known {
+			if x.void == "" {
+				out[n] = struct{}{}
+				continue
+			}
+			for _, m := range x.stands[o.id] {
+				if m.slot.below(n.slot) {
+					out[m] = struct{}{}
+				}
+			}
+		}
+	}
+	if len(out) == 0 {
+		return []named{}
+	}
+	return slices.Collect(maps.Keys(out))
+}
+
+// doubtful reports whether an operation names a commit that is void or forked.
+func (r *Replica) doubtful(h *held, o *op) bool {
+	for _, d := range o.drops {
+		n, ok := r.actors[h.ctx.actors[d.actor]]
+		if !ok {
+			return true
+		}
+		known := r.logs[n].at(d.seq)
+		if len(known) != 1 || known[0].void != "" {
+			return true
+		}
+	}
+	return false
+}
+
+// skip notes what the operations of a void commit would have dropped.
+func (r *Replica) skip(h *held, only map[string]bool) {
+	if h.stands == nil {
+		h.stands = map[string][]named{}
+	}
+	if h.bad != "" {
+		return // it may name what is not there; nobody takes that over
+	}
+	for _, o := range h.operations() {
+		if only != nil && !only[o.id] {
+			continue
+		}
+		drops := r.resolve(h, &o)
+		if drops == nil {
+			drops = o.named(&h.ctx)
+		}
+		h.stands[o.id] = drops
+	}
+}
+
+// play applies a commit, or notes what it would have done.
+func (r *Replica) play(h *held) []Change {
+	if h.void != "" {
+		r.skip(h, nil)
+		return nil
+	}
+	if p := r.pending; p != nil && p.fits(r, h) {
+		return r.install(p, h)
+	}
+	return r.install(r.stage(&h.ctx, h.ops, func(o *op) []named { return r.resolve(h, o) }), h)
+}
+
+// rebuild replays the documents that commits touch which count now and did not, or
+// the reverse: what other documents show does not depend on them. h, if not nil,
+// is a new commit whose operations are applied on the way.
+func (r *Replica) rebuild(flipped []*held, h *held) []Change {
+	only := map[string]bool{}
+	var order []string
+	note := func(h *held) {
+		for _, o := range h.operations() {
+			if !only[o.id] {
+				only[o.id] = true
+				order = append(order, o.id)
+			}
+		}
+	}
+	for _, x := range flipped {
+		note(x)
+	}
+	if h != nil {
+		note(h)
+	}
+	fresh := make(map[string]*entry, len(only))
+	for id := range only {
+		fresh[id] = &entry{}
+	}
+	for _, x := range r.order {
+		if x.void != "" {
+			r.skip(x, only)
+			continue
+		}
+		for _, o := range x.operations() {
+			if !only[o.id] {
+				continue
+			}
+			e := fresh[o.id]
+			e.apply(&o, &x.ctx, r.resolve(x, &o))
+			if len(e.groups) > 64 {
+				e.tidy()
+			}
+		}
+	}
+	s := &staged{acc: r.acc}
+	for _, id := range order {
+		r.stageEntry(s, id, fresh[id])
+	}
+	return r.install(s, h)
+}

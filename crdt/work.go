@@ -1,0 +1,451 @@
+package crdt
+
+import (
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+
+	"github.com/toftdb/toft/internal/wire"
+)
+
+// work is a working copy of an entry on which an author's verbs run one after
+// another; what all of them changed becomes one operation. Nodes keep what they
+// lost in their edit, so the difference to the base is read off, not computed.
+type work struct {
+	entry
+	stores   stores
+	own      *group // the commit being made
+	baseLife int64  // the highest n of the base, alive or dead
+	lost     []*group
+	lostLife []int64
+	touched  bool // an assignment, life dot or counter differs from the base
+	scratch  []byte
+}
+
+// edit is what a working copy changed at a path.
+type edit struct {
+	dropped []*group // whose assignment here was dropped
+	base    []ctr    // the counters before the first change
+	counted bool     // base is set
+	cleared bool     // everything base names is cleared
+}
+
+func (n *node) edits() *edit {
+	if n.edit == nil {
+		n.edit = &edit{}
+	}
+	return n.edit
+}
+
+// newWork starts a working copy of e, which it takes over.
+func newWork(e *entry, s stores, d Dot, t wire.Time) *work {
+	w := &work{entry: *e, stores: s, own: &group{dot: d, time: t}}
+	for _, g := range e.groups {
+		w.baseLife = max(w.baseLife, g.life, -g.life)
+	}
+	return w
+}
+
+// put makes the document read as doc, and settles what is in conflict.
+func (w *work) put(doc map[string]any) error {
+	keep := w.visible() // files are kept by a put that does not name them
+	for _, k := range w.root.kids {
+		if _, ok := doc[k.key]; !ok && !(keep && k.key == keyFiles) {
+			w.remove(k)
+		}
+	}
+	for _, k := range slices.Sorted(maps.Keys(doc)) {
+		if k == keyID || k == keyRev || k == keyFiles {
+			continue
+		}
+		if err := w.assign(w.root.child(k), doc[k], []string{k}); err != nil {
+			return err
+		}
+	}
+	w.touchIfChanged()
+	return nil
+}
+
+// assign makes a path read as v.
+func (w *work) assign(n *node, v any, path []string) error {
+	m, ok := object(v)
+	if !ok {
+		b, err := appendValue(w.scratch[:0], v, path, len(path)+1)
+		if err != nil {
+			return err
+		}
+		w.scratch = b
+		return w.leaf(n, b)
+	}
+	if len(path)+1 > MaxDepth {
+		return badDoc(path, "nested deeper than %d", MaxDepth)
+	}
+	w.object(n)
+	for _, k := range n.kids {
+		if _, ok := m[k.key]; !ok {
+			w.remove(k)
+		}
+	}
+	for _, k := range slices.Sorted(maps.Keys(m)) {
+		sub := append(path, k)
+		if err := checkKey(k, sub); err != nil {
+			return err
+		}
+		if err := w.assign(n.child(k), m[k], sub); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// object returns v as an object.
+func object(v any) (map[string]any, bool) {
+	switch v := v.(type) {
+	case map[string]any:
+		return v, true
+	case Doc:
+		return v, true
+	}
+	return nil, false
+}
+
+// leaf makes a path read as the value with these bytes (which it copies if it
+// keeps them). A winner that reads so already stays; its rivals go.
+func (w *work) leaf(n *node, b cell) error {
+	for _, k := range n.kids {
+		w.remove(k)
+	}
+	w.drop(n, func(a *asg) bool { return a.val.object() })
+	live, sum := n.sum()
+	if win := winner(n); win != nil {
+		val := win.val
+		if w.reads(val, live, sum).is(b) {
+			w.drop(n, func(a *asg) bool { return !a.val.is(val) })
+			if live && !val.number() {
+				w.clear(n)
+			}
+			return nil
+		}
+	} else if live && cell(appendInt(nil, sum.clamp())).is(b) {
+		return nil
+	}
+	w.drop(n, func(*asg) bool { return true })
+	w.clear(n)
+	w.set(n, slices.Clone(b), nil)
+	return nil
+}
+
+// reads returns the bytes a path shows whose winning scalar is val.
+func (w *work) reads(val cell, live bool, sum total) cell {
+	if val.ref() && !val.file() {
+		if b, ok := w.stores.value(val.parseRef().hash); ok {
+			return b
+		}
+	}
+	if !live || !val.number() {
+		return val
+	}
+	r := reader{b: val}
+	b, err := EncodeValue(add(r.value(), sum))
+	if err != nil {
+		return val
+	}
+	return b
+}
+
+// winner is the assignment of the greatest stamp at a path.
+func winner(n *node) (win *asg) {
+	for i := range n.asgs {
+		if win == nil || win.before(&n.asgs[i]) {
+			win = &n.asgs[i]
+		}
+	}
+	return win
+}
+
+// set assigns at a path under the commit's own dot.
+func (w *work) set(n *node, c cell, orig *stamp) {
+	w.touched = true
+	if orig != nil && *orig == (stamp{w.own.time, w.own.dot}) {
+		orig = nil
+	}
+	for i := range n.asgs {
+		if n.asgs[i].g == w.own {
+			n.asgs[i].val, n.asgs[i].orig = c, orig
+			return
+		}
+	}
+	n.asgs = append(n.asgs, asg{g: w.own, orig: orig, val: c})
+}
+
+// drop takes away the assignments at a path that match.
+func (w *work) drop(n *node, match func(*asg) bool) (any bool) {
+	kept := n.asgs[:0]
+	for i := range n.asgs {
+		a := n.asgs[i]
+		if !match(&a) {
+			kept = append(kept, a)
+			continue
+		}
+		any, w.touched = true, true
+		if a.g != w.own {
+			n.edits().dropped = append(n.edits().dropped, a.g)
+		}
+	}
+	n.asgs = kept
+	return any
+}
+
+// remove drops everything at a path and below.
+func (w *work) remove(n *node) {
+	gone := w.drop(n, func(*asg) bool { return true })
+	if live, _ := n.sum(); live || gone {
+		w.clear(n)
+	}
+	for _, k := range n.kids {
+		w.remove(k)
+	}
+}
+
+// object makes a path hold an object and nothing else.
+func (w *work) object(n *node) {
+	marked := slices.ContainsFunc(n.asgs, func(a asg) bool { return a.val.object() })
+	w.drop(n, func(a *asg) bool { return !a.val.object() })
+	if live, _ := n.sum(); live || !marked {
+		w.clear(n)
+	}
+	if !marked {
+		w.set(n, cell{cellObject}, nil)
+	}
+}
+
+// count remembers the counters as they were.
+func (w *work) count(n *node) *edit {
+	e := n.edits()
+	if !e.counted {
+		e.base, e.counted = slices.Clone(n.ctrs), true
+	}
+	return e
+}
+
+// clear takes away exactly the increments seen here; one of this very batch is
+// taken back.
+func (w *work) clear(n *node) {
+	if len(n.ctrs) == 0 {
+		return
+	}
+	e := w.count(n)
+	n.ctrs = slices.DeleteFunc(n.ctrs, func(c ctr) bool {
+		return c.actor == w.own.dot.Actor && c.seq == w.own.dot.Seq && !slices.ContainsFunc(e.base, func(b ctr) bool { return b.actor == c.actor })
+	})
+	for i := range n.ctrs {
+		c := &n.ctrs[i]
+		if c.actor == w.own.dot.Actor && c.seq == w.own.dot.Seq {
+			j := slices.IndexFunc(e.base, func(b ctr) bool { return b.actor == c.actor })
+			*c = e.base[j]
+		}
+		c.clear(c.seq, c.total)
+	}
+	if len(n.ctrs) > 0 {
+		e.cleared, w.touched = true, true
+	}
+}
+
+// increment adds to the counter at a path. A total that was cleared goes on from
+// where it was cleared.
+func (w *work) increment(n *node, by int64) error {
+	w.count(n)
+	c := n.ctr(&w.own.dot.Actor)
+	from := c.total
+	if !c.live() {
+		from = c.totalCl
+	}
+	sum := from.add(totalOf(by))
+	if !sum.bounded() {
+		return fmt.Errorf("the counter is at its limit")
+	}
+	c.seq, c.total = w.own.dot.Seq, sum
+	w.touched = true
+	return nil
+}
+
+// touch makes the commit's own dot the only life dot.
+func (w *work) touch(alive bool) {
+	for _, g := range w.groups {
+		if g.life != 0 {
+			w.lost, w.lostLife = append(w.lost, g), append(w.lostLife, g.life)
+			g.life = 0
+		}
+	}
+	n := min(w.baseLife+1, maxLife-1)
+	if w.own.life = n; !alive {
+		w.own.life = -n
+	}
+	w.touched = true
+}
+
+func (w *work) touchIfChanged() {
+	if w.touched || !w.visible() || w.dead() {
+		w.touch(true)
+	}
+}
+
+// visible reports that the document is there, in the base or by this commit.
+func (w *work) visible() bool { return w.own.life > 0 || w.alive() }
+
+// patch applies an RFC 7396 merge patch with {"$inc": n} for counters.
+func (w *work) patch(doc map[string]any) error {
+	if !w.visible() {
+		w.purgeFields()
+	}
+	if err := w.merge(&w.root, doc, nil); err != nil {
+		return err
+	}
+	w.touchIfChanged()
+	return nil
+}
+
+func (w *work) purgeFields() {
+	for _, k := range w.root.kids {
+		w.remove(k)
+	}
+}
+
+func (w *work) merge(n *node, patch map[string]any, path []string) error {
+	for _, k := range slices.Sorted(maps.Keys(patch)) {
+		if len(path) == 0 && (k == keyID || k == keyRev) {
+			continue
+		}
+		sub := append(path, k)
+		if err := checkKey(k, sub); err != nil {
+			return err
+		}
+		if err := w.mergeKey(n, k, patch[k], sub); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w *work) mergeKey(n *node, k string, v any, path []string) error {
+	if v == nil {
+		if kid := n.find(k); kid != nil {
+			w.remove(kid)
+		}
+		return nil
+	}
+	m, ok := object(v)
+	if !ok {
+		return w.assign(n.child(k), v, path)
+	}
+	if inc, ok := m[keyInc]; ok {
+		return w.inc(n.child(k), m, inc, path)
+	}
+	if len(path)+1 > MaxDepth {
+		return badDoc(path, "nested deeper than %d", MaxDepth)
+	}
+	kid := n.child(k)
+	v0 := viewer{stores: w.stores}
+	if s := v0.node(kid); !s.present || !s.object {
+		w.remove(kid)
+	}
+	w.object(kid)
+	return w.merge(kid, m, path)
+}
+
+func (w *work) inc(n *node, m map[string]any, by any, path []string) error {
+	if len(m) != 1 {
+		return badDoc(path, "%s stands alone: {%q: 1}", keyInc, keyInc)
+	}
+	b, err := appendNumber(nil, by, path)
+	if err != nil || b[0] >= cborF16 || b[0] == 0 {
+		return badDoc(path, "%s takes an integer other than 0", keyInc)
+	}
+	v := viewer{stores: w.stores}
+	if s := v.node(n); s.present && !s.number {
+		return badDoc(path, "%s on a value that is not a number", keyInc)
+	}
+	r := reader{b: b}
+	if err := w.increment(n, r.int()); err != nil {
+		return badDoc(path, "%v", err)
+	}
+	return nil
+}
+
+// del hides the document.
+func (w *work) del() error {
+	if !w.visible() {
+		return ErrNotFound
+	}
+	w.touch(false)
+	return nil
+}
+
+// purge drops everything seen.
+func (w *work) purge() {
+	w.purgeFields()
+	for _, g := range w.groups {
+		if g.life != 0 {
+			w.lost, w.lostLife = append(w.lost, g), append(w.lostLife, g.life)
+			g.life, w.touched = 0, true
+		}
+	}
+	if w.own.life != 0 {
+		w.own.life, w.touched = 0, true
+	}
+}
+
+// restore brings a deleted document back: each field is asserted again under the
+// commit's dot with its original stamp, so that a concurrent purge does not take
+// it and an unseen edit still shows.
+func (w *work) restore() error {
+	if w.visible() {
+		return ErrExists
+	}
+	if !w.dead() && w.own.life == 0 {
+		return fmt.Errorf("%w: nothing to restore", ErrNotFound)
+	}
+	w.reassert(&w.root)
+	w.touch(true)
+	return nil
+}
+
+func (w *work) reassert(n *node) {
+	for _, k := range n.kids {
+		w.reassert(k)
+	}
+	live, sum := n.sum()
+	win := winner(n)
+	switch {
+	case win == nil && !live:
+		return
+	case win == nil:
+		w.clear(n)
+		w.set(n, appendInt(nil, sum.clamp()), nil)
+		return
+	}
+	val, s, g := win.val, win.stamp(), win.g
+	w.drop(n, func(a *asg) bool { return a.g == g })
+	if live && val.number() {
+		val = slices.Clone(w.reads(val, live, sum))
+		w.clear(n)
+	}
+	w.set(n, val, &s)
+}
+
+// bulk estimates the size of the document from above.
+func (n *node) bulk() (size int) {
+	size = len(n.key) + 12
+	for i := range n.asgs {
+		if c := n.asgs[i].val; c.ref() && !c.file() {
+			size += int(min(c.parseRef().size, math.MaxInt32))
+		} else {
+			size += len(c)
+		}
+	}
+	for _, k := range n.kids {
+		size += k.bulk()
+	}
+	return size
+}
