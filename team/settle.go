@@ -24,7 +24,7 @@ func (r *resolver) seated(in func(i int) bool) *view {
 			v.seats = v.seats.set(s, x)
 		}
 	}
-	var limited []int
+	admits := map[int32][]int{}
 	for i, l := range r.ls {
 		if len(r.g.seatsAt[l.n]) == 0 || !in(i) {
 			continue
@@ -33,12 +33,14 @@ func (r *resolver) seated(in func(i int) bool) *view {
 		if r.counts(i) {
 			m = counts
 			if l.action == ActAdmit {
-				limited = append(limited, i)
+				admits[l.invite] = append(admits[l.invite], i)
 			}
 		}
 		r.seat(&v, l, m)
 	}
-	r.suspend(&v, limited)
+	for invite, is := range admits {
+		r.suspend(&v, invite, is)
+	}
 	return &v
 }
 
@@ -77,31 +79,30 @@ func push[T any](s []T, x T) []T { return append(s[:len(s):len(s)], x) }
 // suspend is rule 5: of an invitation's counting ADMITs the first distinct devices
 // are active, in the order of rule 3 (an ADMIT after those in its past, else by
 // rank of the admitter, depth, hash); those beyond its uses are suspended.
-func (r *resolver) suspend(v *view, admits []int) {
+func (r *resolver) suspend(v *view, invite int32, admits []int) {
 	senior := func(i, j int) int {
 		if c := r.g.rank(r.ls[i].seat, r.ls[j].seat); c != 0 {
 			return c
 		}
 		return r.g.later(r.ls[i].n, r.ls[j].n)
 	}
-	type use struct{ invite, key int32 }
-	seen := map[use]bool{} // true: too late
+	seen := map[int32]bool{} // by key; true: too late
 	for _, i := range order(admits, senior, func(i, j int) bool { return r.before(r.ls[i].n, r.ls[j].n) }) {
 		l := r.ls[i]
-		u := use{l.invite, r.g.lookup(l.content.(Admit).Device)}
-		late, again := seen[u]
-		for _, s := range r.base.keys.get(u.key).seats {
-			if o := r.g.links[r.g.seats[s].link]; o.action == ActAdmit && o.invite == u.invite {
+		key := r.g.lookup(l.content.(Admit).Device)
+		late, again := seen[key]
+		for _, s := range r.base.keys.get(key).seats {
+			if o := r.g.links[r.g.seats[s].link]; o.action == ActAdmit && o.invite == invite {
 				late, again = r.base.suspended(s), true
 			}
 		}
 		if !again {
-			iv := v.invites.get(u.invite)
-			late = v.usedUp(u.invite)
+			iv := v.invites.get(invite)
+			late = v.usedUp(invite)
 			iv.uses++
-			v.invites = v.invites.set(u.invite, iv)
+			v.invites = v.invites.set(invite, iv)
 		}
-		seen[u] = late
+		seen[key] = late
 		if late {
 			r.late(v, l)
 		}
