@@ -32,10 +32,9 @@ const (
 	// has limits of its own, but a commit that waits there waits for ever once
 	// the disk has failed. (Not fewer than 2 tables: the engine flushes once
 	// half a table has piled up, and small ones come first.)
-	maxUnflushed  = 4 * memTableBytes
-	maxSublevels  = 20
-	pressureEvery = memTableBytes / 4 // bytes between two looks
-	noLimit       = 1 << 20
+	maxMemTables = 4
+	maxSublevels = 20
+	noLimit      = 1 << 20
 )
 
 // engine is one open Pebble and its fence. Recover replaces it.
@@ -43,6 +42,7 @@ type engine struct {
 	db    *pebble.DB
 	fence *fence
 
+	memTable   uint64       // bytes of one memory table
 	unmeasured atomic.Int64 // bytes committed since the last look
 	crowded    atomic.Bool  // the last look found too much
 	damaged    atomic.Bool  // a table is rotten: compactions over it will never end
@@ -56,6 +56,7 @@ func openEngine(disk vfs.FS, dir string, opt Options, readOnly bool) (*engine, e
 	eng := &engine{fence: newFence(disk, logDir), progress: make(chan struct{})}
 	settings := eng.settings(opt, logDir)
 	settings.ReadOnly = readOnly
+	eng.memTable = settings.MemTableSize
 	db, err := pebble.Open(root, settings)
 	eng.db = db
 	if failure := eng.fence.failure(); failure != nil {
@@ -129,7 +130,7 @@ func (e *engine) moved() {
 // makeRoom holds back a commit of n bytes while flushes and compactions are
 // behind. It gives up when the disk fails or ctx ends.
 func (e *engine) makeRoom(ctx context.Context, n int) error {
-	if e.unmeasured.Add(int64(n)) < pressureEvery && !e.crowded.Load() {
+	if uint64(e.unmeasured.Add(int64(n))) < e.memTable/4 && !e.crowded.Load() {
 		return nil
 	}
 	e.unmeasured.Store(0)
@@ -138,7 +139,7 @@ func (e *engine) makeRoom(ctx context.Context, n int) error {
 		progress := e.progress
 		e.mu.Unlock()
 		m := e.db.Metrics()
-		crowded := m.MemTable.Size > maxUnflushed ||
+		crowded := m.MemTable.Size > maxMemTables*e.memTable ||
 			m.Levels[0].Sublevels > maxSublevels && !e.damaged.Load()
 		e.crowded.Store(crowded)
 		if !crowded {

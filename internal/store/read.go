@@ -43,6 +43,9 @@ func (s *Store) look(key []byte, see func(value []byte)) error {
 		return err
 	}
 	defer s.leave()
+	if len(key) == 0 {
+		return ErrNotFound // the engine has no such key, see Batch.Set
+	}
 	value, done, err := eng.db.Get(key)
 	if err != nil {
 		return readError(key, err)
@@ -78,7 +81,7 @@ func (s *Store) ScanSpan(span Span) iter.Seq2[Entry, error] {
 			return
 		}
 		defer s.leave()
-		it, err := eng.db.NewIter(&pebble.IterOptions{LowerBound: span.Prefix, UpperBound: prefixEnd(span.Prefix)})
+		it, err := eng.db.NewIter(span.bounds())
 		if err != nil {
 			yield(Entry{}, readError(span.Prefix, err))
 			return
@@ -104,6 +107,13 @@ func (s *Store) ScanSpan(span Span) iter.Seq2[Entry, error] {
 			yield(Entry{}, readError(last, err))
 		}
 	}
+}
+
+func (span Span) bounds() *pebble.IterOptions {
+	if len(span.Prefix) == 0 {
+		return nil
+	}
+	return &pebble.IterOptions{LowerBound: span.Prefix, UpperBound: prefixEnd(span.Prefix)}
 }
 
 func (span Span) first(it *pebble.Iterator) bool {

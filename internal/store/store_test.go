@@ -64,6 +64,8 @@ func TestABatchIsVisibleAndSurvivesReopening(t *testing.T) {
 		require.Equal(t, "new", string(value))
 		_, err = s.Get([]byte("b"))
 		require.ErrorIs(t, err, ErrNotFound)
+		_, err = s.Get(nil)
+		require.ErrorIs(t, err, ErrNotFound)
 		_, err = s.Size([]byte("b"))
 		require.ErrorIs(t, err, ErrNotFound)
 		size, err := s.Size([]byte("a"))
