@@ -58,7 +58,7 @@ internal/store: block pebble datastore flock json !net !crypto/ed25519
 gossip: block libp2p pubsub multiaddr
 
 # Blocks by CID. Opaque bytes over Bitswap; the only room that says go-cid.
-bitswap: block libp2p boxo blockformat cid multihash multiaddr !os
+bitswap: block libp2p boxo blockformat cid msgio multihash multiaddr !os
 
 # The one config struct. Plain values, so that cmd and node share it cheaply.
 config: toml xdg text multiaddr
@@ -70,8 +70,17 @@ node/api: json !crypto/ed25519
 # The HTTP server over the door. Knows the interface, not the node.
 node/api/server: node/api json
 
-# The hall: wiring, goroutines, lifetime. The only room that may see all others.
-node: config node/api block bitswap crdt gossip team internal/message internal/replicate internal/store internal/vault internal/wire internal/words libp2p multiaddr datastore uuid !net/http
+# What a device holds: chains and replicas, and the one path by which they change.
+# Secrets, disk and the pure rooms come together here; no network, so that a node
+# that is offline is a ledger and a door.
+internal/ledger: block crdt team internal/message internal/store internal/vault internal/wire !net !os !crypto/rand !math/rand/v2
+
+# How a device meets others: gate, announcements, sync, join. The only room that
+# sees both the ledger and the network.
+internal/peering: block bitswap crdt gossip team internal/ledger internal/message internal/replicate internal/store internal/vault internal/wire internal/words node/api libp2p multiaddr !os !net/http
+
+# The hall: configuration, host, lifetime, and the door's nouns made from the ledger.
+node: config node/api block crdt team internal/ledger internal/peering internal/store internal/vault internal/wire internal/words libp2p multiaddr datastore uuid !net/http
 
 # The binary. A user of the door; opens a node only where no daemon runs.
 cmd/toft: config node node/api node/api/server block internal/words cobra isatty humanize qrterminal json libp2p multiaddr
@@ -112,6 +121,7 @@ json             github.com/go-json-experiment/json
 keyring          github.com/zalando/go-keyring
 libp2p           github.com/libp2p/go-libp2p
 multiaddr        github.com/multiformats/go-multiaddr
+msgio            github.com/libp2p/go-msgio
 multihash        github.com/multiformats/go-multihash
 pebble           github.com/cockroachdb/pebble/v2
 pubsub           github.com/libp2p/go-libp2p-pubsub
@@ -141,10 +151,10 @@ crypto/hkdf      internal/vault                            deriving keys
 crypto/hmac      internal/vault                            keyed functions
 crypto/aes       internal/vault                            keyed functions
 crypto/cipher    internal/vault                            keyed functions
-crypto/rand      internal/vault node cmd/toft              randomness is handed in below
+crypto/rand      internal/vault internal/peering node cmd/toft randomness is handed in below
 crypto/ed25519   block internal/vault node                 node: the key of the libp2p host
 net/http         node/api node/api/server node/web cmd/toft the door
-math/rand/v2     node                                      jitter
+math/rand/v2     internal/peering                          jitter
 testing          internal/hosttest node/nodetest node/api/apitest           tests stay out of the binary
 os/exec                                                    nothing is run
 reflect          node/api/server                           the OpenAPI document is made from the nouns
@@ -161,6 +171,7 @@ crdt               libp2p boxo datastore pebble
 team               libp2p boxo datastore pebble
 internal/vault     libp2p boxo datastore pebble
 internal/store     libp2p boxo
+internal/ledger    libp2p boxo
 node/api           libp2p boxo datastore pebble
 node/api/server    libp2p boxo datastore pebble
 gossip             boxo pebble
