@@ -14,6 +14,8 @@ var (
 	ErrNotFound = errors.New("document not found")
 	// ErrExists: the document is there although the write asked for its absence.
 	ErrExists = errors.New("document already exists")
+	// ErrTooLarge: a *[BadDocError] whose rule is about size.
+	ErrTooLarge = errors.New("document too large")
 	// ErrActor: the author's actor can write no more, because a commit of it is
 	// void or another store writes under it. Take a new incarnation.
 	ErrActor = errors.New("this actor may not write on: take a new incarnation")
@@ -32,7 +34,12 @@ type BadDocError struct {
 	ID   string   // the document, if known
 	Path []string // keys from the root; empty: the document itself
 	Rule string
+
+	large bool
 }
+
+// Is makes a breach of size an [ErrTooLarge].
+func (e *BadDocError) Is(target error) bool { return e.large && target == ErrTooLarge }
 
 func (e *BadDocError) Error() string {
 	var b strings.Builder

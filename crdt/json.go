@@ -34,7 +34,7 @@ const (
 // names the path and the rule.
 func ParseJSON(text []byte) (Doc, error) {
 	if len(text) > MaxJSON {
-		return nil, badDoc(nil, "JSON text of %d bytes, at most %d; put large data into files", len(text), MaxJSON)
+		return nil, tooLarge("JSON text", len(text), MaxJSON)
 	}
 	p := parser{dec: jsontext.NewDecoder(bytes.NewBuffer(text))}
 	v, err := p.value(1)
@@ -81,7 +81,7 @@ func (d Doc) checkSize() error {
 		return err
 	}
 	if len(b) > MaxDocument {
-		return badDoc(nil, "document of %d bytes, at most %d; put large data into files", len(b), MaxDocument)
+		return tooLarge("document", len(b), MaxDocument)
 	}
 	return nil
 }

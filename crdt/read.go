@@ -147,6 +147,36 @@ func (r *Replica) Conflicts(id string) ([]Conflict, error) {
 	return v.conflicts, nil
 }
 
+// Conflicted returns the ids of the documents that keep more than they show, in
+// order.
+func (r *Replica) Conflicted() (ids []string) {
+	r.docs.ids.walk("", "", false, func(id string) bool {
+		if rec := r.docs.get(id); rec.alive {
+			e := r.entry(id)
+			v := viewer{stores: r, keep: true}
+			// One dot and no increments: nothing can be in conflict.
+			if len(e.groups) > 1 || len(e.groups) == 1 && !e.root.settled() {
+				v.document(e)
+			}
+			if len(v.conflicts) > 0 {
+				ids = append(ids, id)
+			}
+		}
+		return true
+	})
+	return ids
+}
+
+// settled reports that there are no increments at n or below.
+func (n *node) settled() bool {
+	for _, k := range n.kids {
+		if !k.settled() {
+			return false
+		}
+	}
+	return len(n.ctrs) == 0
+}
+
 // File returns where the file of a document starts, and [ErrNotFound] if there is
 // no such document or file.
 func (r *Replica) File(id, name string) (File, error) {

@@ -124,6 +124,10 @@ func badDoc(path []string, format string, args ...any) error {
 	return &BadDocError{Path: slices.Clone(path), Rule: fmt.Sprintf(format, args...)}
 }
 
+func tooLarge(what string, have, most int) error {
+	return &BadDocError{Rule: fmt.Sprintf("%s of %d bytes, at most %d; put large data into files", what, have, most), large: true}
+}
+
 // skipValue checks one value and moves behind it. depth is that of the value, if
 // it is a container.
 func (r *reader) skipValue(depth int) {
