@@ -1,0 +1,5 @@
+//go:build !nosealing
+
+package e2e_test
+
+const unsealed = false

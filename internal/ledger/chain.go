@@ -1,0 +1,348 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	"github.com/toftdb/toft/block"
+	"github.com/toftdb/toft/internal/store"
+	"github.com/toftdb/toft/internal/vault"
+	"github.com/toftdb/toft/team"
+)
+
+// maxParkedLinks bounds the links of one team that wait for a parent or a key.
+const maxParkedLinks = 4096
+
+// Chain is this device's copy of one team's chain: the pure reducer, the keys that
+// open its layers, and its place on disk. Every change goes through mu, after which
+// the ledger follows the new state; readers use the immutable state.
+type Chain struct {
+	n     *Ledger
+	id    block.TeamID
+	state atomic.Pointer[team.State]
+
+	mu      sync.Mutex
+	log     *team.Chain
+	arrival uint64                         // number of the next link on disk
+	parked  map[block.ID]*block.Unverified // waiting for a parent or a key
+	info    info
+}
+
+// Link composes, signs and stores one link of our own on top of the present heads.
+// What the rules do not allow is refused before anything is written.
+func (c *Chain) Link(ctx context.Context, content team.Content, boxes []block.BoxGroup) (block.ID, error) {
+	id, err := c.add(ctx, content, boxes)
+	if err == nil {
+		c.n.follow(c)
+	}
+	return id, err
+}
+
+func (c *Chain) add(ctx context.Context, content team.Content, boxes []block.BoxGroup) (block.ID, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	me := c.n.o.Identity.Device()
+	if err := c.log.Check(me, content); err != nil {
+		return block.ID{}, err
+	}
+	st := c.State()
+	gen, ok := st.WriteGeneration()
+	if !ok || !c.n.keys.Has(c.id, gen) {
+		return block.ID{}, fmt.Errorf("team %q has no key this device may write under: wait for a member who can box it", st.Name())
+	}
+	self, ok := st.Device(me)
+	if !ok {
+		return block.ID{}, fmt.Errorf("this device is not in team %q", st.Name())
+	}
+	heads := c.log.Heads()
+	if len(heads) > block.MaxParents {
+		heads = heads[:block.MaxParents]
+	}
+	h := block.Header{
+		Kind: block.KindLink, Team: c.id, Generation: gen, Parents: len(heads), Links: heads,
+		Author: me, Seat: self.Seat, Boxes: boxes,
+	}
+	b, l, err := c.compose(h, content)
+	if err != nil {
+		return block.ID{}, err
+	}
+	if err := c.persist(ctx, b); err != nil {
+		return block.ID{}, err
+	}
+	if err := c.log.Add(l); err != nil {
+		return block.ID{}, fmt.Errorf("own link: %w", err)
+	}
+	c.opened(b)
+	c.state.Store(c.log.State())
+	return b.ID, nil
+}
+
+// compose encodes and seals the layers of a link and signs it.
+func (c *Chain) compose(h block.Header, content team.Content) (*block.Block, *team.UnverifiedLink, error) {
+	layers, err := team.Encode(content, c.n.Now())
+	if err != nil {
+		return nil, nil, err
+	}
+	var body team.Body
+	if body.Roster, err = c.n.keys.Seal(vault.Roster, h, layers.Roster); err != nil {
+		return nil, nil, err
+	}
+	if len(layers.Private) > 0 {
+		if body.Private, err = c.n.keys.Seal(vault.Private, h, layers.Private); err != nil {
+			return nil, nil, err
+		}
+	}
+	b, err := c.n.o.Identity.SignBlock(h, body.Encode())
+	if err != nil {
+		return nil, nil, err
+	}
+	l, err := team.Parse(b, layers)
+	return b, l, err
+}
+
+// persist makes links durable in the order given, numbered as they arrived.
+func (c *Chain) persist(ctx context.Context, blocks ...*block.Block) error {
+	batch := c.n.o.Store.NewBatch()
+	for i, b := range blocks {
+		batch.Set(store.Block(b.ID), b.Data)
+		batch.Set(store.LinkIndex(c.id, c.arrival+uint64(i)), b.ID[:])
+	}
+	if err := c.n.o.Store.Commit(ctx, batch); err != nil {
+		return fmt.Errorf("store chain of %s: %w", c.id, err)
+	}
+	c.arrival += uint64(len(blocks))
+	return nil
+}
+
+// opened takes what a link that counts brings for us: keys in boxes, and the keys
+// of older generations under a new one.
+func (c *Chain) opened(b *block.Block) {
+	if _, err := c.n.keys.OpenBoxes(c.id, b.ID, b.Header.Author, b.Header.Boxes); err != nil {
+		c.n.o.Log.Warn("lockbox refused", "team", c.id, "link", b.ID, "err", err)
+	}
+	c.history(b)
+}
+
+// history opens the history layers of a link that makes a generation we hold.
+func (c *Chain) history(b *block.Block) {
+	body, err := team.ParseBody(b.Body)
+	if err != nil || len(body.History) == 0 {
+		return // genesis, or no generation made
+	}
+	gen := block.Generation(b.ID)
+	if c.n.keys.Has(c.id, gen) || c.n.keys.HasRoute(c.id, gen) {
+		if _, err := c.n.keys.OpenHistory(b.Header, gen, body.History, body.RouteHistory); err != nil {
+			c.n.o.Log.Warn("history of keys refused", "team", c.id, "link", b.ID, "err", err)
+		}
+	}
+}
+
+// Receive takes links from a peer (or from disk), in any order. What cannot be
+// judged yet waits; what is not allowed is dropped. It returns how many are new.
+func (c *Chain) Receive(ctx context.Context, raw [][]byte) (added int, err error) {
+	added, err = c.take(ctx, raw)
+	if added > 0 {
+		c.n.follow(c)
+	}
+	return added, err
+}
+
+func (c *Chain) take(ctx context.Context, raw [][]byte) (added int, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, data := range raw {
+		u, err := block.Parse(data)
+		if err != nil {
+			return 0, err
+		}
+		if u.Kind != block.KindLink || c.log.Has(u.ID) {
+			continue
+		}
+		if len(c.parked) >= maxParkedLinks {
+			return 0, fmt.Errorf("team %s: more than %d links wait for their parents", c.id, maxParkedLinks)
+		}
+		c.parked[u.ID] = u
+	}
+	fresh, err := c.settle()
+	if err != nil || len(fresh) == 0 {
+		return 0, err
+	}
+	if err := c.persist(ctx, fresh...); err != nil {
+		return 0, err
+	}
+	c.state.Store(c.log.State())
+	return len(fresh), nil
+}
+
+// settle adds parked links until nothing moves any more.
+func (c *Chain) settle() (fresh []*block.Block, err error) {
+	c.bootstrap()
+	for progress := true; progress; {
+		progress = false
+		for id, u := range c.parked {
+			b, err := c.try(u)
+			var missing *team.MissingError
+			switch {
+			case err == nil:
+				delete(c.parked, id)
+				fresh, progress = append(fresh, b), true
+			case errors.As(err, &missing), errors.Is(err, vault.ErrNoKey), errors.Is(err, errNoGeneration):
+				// waits
+			default:
+				delete(c.parked, id)
+				c.n.Refused.Add(1)
+				c.n.o.Log.Debug("link refused", "team", c.id, "link", id, "err", err)
+			}
+		}
+	}
+	return fresh, nil
+}
+
+// bootstrap lets a joiner in: the ADMIT it was told of has its box, and from that
+// key the history layers open every older one.
+func (c *Chain) bootstrap() {
+	if u := c.parked[c.info.Seat]; u != nil {
+		if gen, ok := c.sealedUnder(u.GenerationHint); ok {
+			if b, err := u.Verify(c.id, gen); err == nil {
+				c.opened(b)
+			}
+		}
+	}
+	for progress := true; progress; {
+		progress = false
+		for id, u := range c.parked {
+			gen := block.Generation(id)
+			if u.Kind != block.KindLink || !c.n.keys.Has(c.id, gen) {
+				continue
+			}
+			under, ok := c.sealedUnder(u.GenerationHint)
+			if !ok || c.n.keys.Has(c.id, under) {
+				continue
+			}
+			if b, err := u.Verify(c.id, under); err == nil {
+				c.history(b)
+				progress = c.n.keys.Has(c.id, under)
+			}
+		}
+	}
+}
+
+// errNoGeneration: the link is sealed under a generation whose link we lack.
+var errNoGeneration = errors.New("sealed under a generation not known yet")
+
+// try verifies, opens and adds one link.
+func (c *Chain) try(u *block.Unverified) (*block.Block, error) {
+	gen, ok := c.sealedUnder(u.GenerationHint)
+	if !ok {
+		return nil, errNoGeneration
+	}
+	b, err := u.Verify(c.id, gen)
+	if err != nil {
+		return nil, err
+	}
+	l, err := c.open(b)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.log.Add(l); err != nil {
+		return nil, err
+	}
+	c.opened(b)
+	return b, nil
+}
+
+// open opens the layers of a verified link.
+func (c *Chain) open(b *block.Block) (*team.UnverifiedLink, error) {
+	body, err := team.ParseBody(b.Body)
+	if err != nil {
+		return nil, err
+	}
+	var layers team.Layers
+	if layers.Roster, err = c.n.keys.Open(vault.Roster, b.Header, body.Roster); err != nil {
+		return nil, err
+	}
+	if len(body.Private) > 0 {
+		if layers.Private, err = c.n.keys.Open(vault.Private, b.Header, body.Private); err != nil {
+			return nil, err
+		}
+	}
+	return team.Parse(b, layers)
+}
+
+// sealedUnder finds the full id behind a hint: a generation is named by a link, so
+// it is one of those the chain has or one that waits.
+func (c *Chain) sealedUnder(hint block.Hint) (block.Generation, bool) {
+	if g, ok := c.Generation(hint); ok {
+		return g, true
+	}
+	for id := range c.parked {
+		if id.Hint() == hint {
+			return block.Generation(id), true
+		}
+	}
+	return block.Generation{}, false
+}
+
+// openChain replays a chain from disk. Its blocks were verified when they were
+// stored; their hashes are checked again.
+func (n *Ledger) openChain(id block.TeamID) (*Chain, error) {
+	var c *Chain
+	for e, err := range n.o.Store.Scan(store.Links(id)) {
+		if err != nil {
+			return nil, fmt.Errorf("read chain of %s: %w", id, err)
+		}
+		link, err := store.ID[block.ID](e.Value)
+		if err != nil {
+			return nil, err
+		}
+		u, err := n.Stored(link)
+		if err != nil {
+			return nil, fmt.Errorf("chain of %s: %w", id, err)
+		}
+		if c == nil {
+			if c, err = n.newChain(u); err != nil {
+				return nil, err
+			}
+			c.arrival = 1
+			continue
+		}
+		c.state.Store(c.log.State())
+		if _, err := c.try(u); err != nil {
+			return nil, fmt.Errorf("chain of %s: link %s: %w", id, link, err)
+		}
+		c.arrival++
+	}
+	if c == nil || c.id != id {
+		return nil, fmt.Errorf("chain of %s has no genesis on disk", id)
+	}
+	c.state.Store(c.log.State())
+	return c, nil
+}
+
+// newChain starts a chain from its genesis block and opens our box in it, if any.
+func (n *Ledger) newChain(u *block.Unverified) (*Chain, error) {
+	if !u.Genesis() {
+		return nil, fmt.Errorf("%s is no genesis link", u.ID)
+	}
+	b, err := u.Verify(block.TeamID{}, block.Generation{})
+	if err != nil {
+		return nil, err
+	}
+	l, err := team.Parse(b, team.Layers{Roster: b.Body})
+	if err != nil {
+		return nil, err
+	}
+	log, err := team.NewChain(l)
+	if err != nil {
+		return nil, err
+	}
+	c := &Chain{n: n, id: block.TeamID(b.ID), log: log, parked: map[block.ID]*block.Unverified{}}
+	c.state.Store(log.State())
+	if _, err := n.keys.OpenBoxes(block.TeamID{}, b.ID, b.Header.Author, b.Header.Boxes); err != nil {
+		n.o.Log.Warn("lockbox refused", "team", c.id, "err", err)
+	}
+	return c, nil
+}

@@ -1,0 +1,255 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/toftdb/toft/block"
+	"github.com/toftdb/toft/crdt"
+	"github.com/toftdb/toft/internal/store"
+	"github.com/toftdb/toft/internal/vault"
+	"github.com/toftdb/toft/team"
+)
+
+// This file is the single path by which a change, ours or a peer's, becomes
+// durable and visible:
+//
+//	verified blocks ─▶ open, parse, judge ─▶ one durable batch ─▶ replica ─▶ watchers
+//	                                            (fsync)          (memory)
+//
+// The invariants, in the order they hold:
+//
+//  1. what a reader sees is on disk: the replica learns of a commit only after the
+//     batch with its blocks was synced;
+//  2. the commit index on disk is in causal order without gaps: a commit is stored
+//     only after its parents, so replay at open is one ordered scan;
+//  3. arrival numbers are never reused: they are the cursors of the changes feed.
+
+// Candidate is a commit on its way in: the block as it travels, and the blocks
+// (operations, values) its links name; more of those than needed do no harm.
+type Candidate struct {
+	Data   []byte
+	Linked map[block.ID][]byte
+}
+
+// Outcome says what became of a set of candidates.
+type Outcome struct {
+	Applied  int
+	Missing  []block.ID // parents that are neither here nor among the candidates
+	Chain    bool       // a commit names team heads we do not know: sync the chain
+	Needs    []block.ID // linked blocks that were not given
+	Rejected error      // the last commit that was refused, for the log
+}
+
+// Commit takes commits from a peer or from disk, in causal order, and applies what
+// it can in one durable batch. A commit whose parents, team heads or linked blocks
+// are missing is left out, and named in the Outcome; nothing is kept of it.
+func (d *Database) Commit(ctx context.Context, in []Candidate) (Outcome, error) {
+	d.writing.Lock()
+	defer d.writing.Unlock()
+	var out Outcome
+	batch := d.n.o.Store.NewBatch()
+	var ready []judged
+	inBatch := map[block.ID]bool{}
+	known := func(id block.ID) bool { return inBatch[id] || d.Has(id) }
+	for _, c := range in {
+		u, err := block.Parse(c.Data)
+		if err == nil && (u.Kind != block.KindCommit || u.DB != d.id) {
+			err = fmt.Errorf("%w: not a commit of this database", block.ErrMalformed)
+		}
+		if err != nil {
+			out.Rejected = err
+			continue
+		}
+		if known(u.ID) {
+			continue
+		}
+		if lacking := absent(u.Links[:u.Parents], known); len(lacking) > 0 {
+			out.Missing = append(out.Missing, lacking...)
+			continue
+		}
+		j, err := d.judge(u, c.Linked, true)
+		var need *needError
+		switch {
+		case errors.As(err, &need):
+			out.Needs = append(out.Needs, need.ids...)
+			continue
+		case errors.Is(err, errTeamHeads):
+			out.Chain = true
+			continue
+		case err != nil:
+			out.Rejected = fmt.Errorf("commit %s by %s: %w", u.ID, u.Author, err)
+			d.n.Refused.Add(1)
+			continue
+		}
+		d.stage(batch, j, d.arrival+uint64(len(ready)))
+		ready = append(ready, j)
+		inBatch[u.ID] = true
+	}
+	if len(ready) == 0 {
+		return out, nil
+	}
+	if err := d.n.o.Store.Commit(ctx, batch); err != nil {
+		return out, fmt.Errorf("store commits of %s: %w", d.id, err)
+	}
+	out.Applied = len(ready)
+	return out, d.show(ready)
+}
+
+// judged is a commit that may be applied, with the blocks it came in.
+type judged struct {
+	commit   *crdt.Commit
+	validity crdt.Validity
+	block    *block.Block
+	linked   []*block.Block
+}
+
+// stage adds a commit and its blocks to a batch under an arrival number.
+func (d *Database) stage(batch *store.Batch, j judged, arrival uint64) {
+	for _, b := range j.linked {
+		batch.Set(store.Block(b.ID), b.Data)
+	}
+	batch.Set(store.Block(j.block.ID), j.block.Data)
+	batch.Set(store.CommitIndex(d.id, arrival), j.block.ID[:])
+}
+
+// show makes stored commits visible: the replica, then whoever watches.
+func (d *Database) show(ready []judged) error {
+	var changes []crdt.Change
+	var alarm error
+	d.mu.Lock()
+	for _, j := range ready {
+		added, err := d.replica.Add(j.commit, j.validity)
+		var differs *crdt.DigestError
+		if err != nil && !errors.As(err, &differs) {
+			d.mu.Unlock()
+			return fmt.Errorf("apply commit %s: %w", j.block.ID, err)
+		}
+		if err != nil {
+			alarm = err
+		}
+		d.arrival++
+		d.bytes.Add(int64(len(j.block.Data)))
+		changes = append(changes, added.Changes...)
+	}
+	d.mu.Unlock()
+	if alarm != nil {
+		d.alarm(alarm)
+	}
+	d.watchers.tell(changes)
+	return nil
+}
+
+// needError names linked blocks that must be fetched before a commit can be judged.
+type needError struct{ ids []block.ID }
+
+func (e *needError) Error() string { return fmt.Sprintf("%d linked blocks are missing", len(e.ids)) }
+
+// errTeamHeads: the commit was made under links of the chain we do not have.
+var errTeamHeads = errors.New("made under team links not known here")
+
+// judge verifies, opens and parses a commit, fills in its linked blocks, and asks
+// the team chain whether it counts. Blocks from our own store were verified when
+// they were stored, so check is false for them.
+func (d *Database) judge(u *block.Unverified, linked map[block.ID][]byte, check bool) (judged, error) {
+	gen, ok := d.team.Generation(u.GenerationHint)
+	if !ok {
+		return judged{}, errTeamHeads
+	}
+	resolve := u.Resolve
+	if check {
+		resolve = u.Verify
+	}
+	b, err := resolve(d.team.id, gen)
+	if err != nil {
+		return judged{}, err
+	}
+	plain, err := d.n.keys.Open(vault.Data, b.Header, b.Body)
+	if err != nil {
+		return judged{}, err
+	}
+	c, err := crdt.ParseCommit(b, plain)
+	if err != nil {
+		return judged{}, err
+	}
+	j := judged{commit: c, block: b}
+	var need needError
+	for _, id := range c.Linked() {
+		data, ok := linked[id]
+		if !ok {
+			need.ids = append(need.ids, id)
+			continue
+		}
+		lb, plain, err := d.openLinked(id, data)
+		if err != nil {
+			return judged{}, err
+		}
+		if err := c.Fill(id, plain); err != nil {
+			return judged{}, err
+		}
+		j.linked = append(j.linked, lb)
+	}
+	if len(need.ids) > 0 {
+		return judged{}, &need
+	}
+	j.validity, err = d.verdict(c)
+	return j, err
+}
+
+// openLinked opens an operation or value block of this database.
+func (d *Database) openLinked(id block.ID, data []byte) (*block.Block, []byte, error) {
+	u, err := block.Parse(data)
+	if err != nil {
+		return nil, nil, err
+	}
+	gen, ok := d.team.Generation(u.GenerationHint)
+	if u.ID != id || u.DB != d.id || !ok {
+		return nil, nil, fmt.Errorf("%w: linked block %s", block.ErrMalformed, id)
+	}
+	b, err := u.Resolve(d.team.id, gen)
+	if err != nil {
+		return nil, nil, err
+	}
+	plain, err := d.n.keys.Open(vault.Data, b.Header, b.Body)
+	return b, plain, err
+}
+
+// verdict asks the chain whether the author might write at that point.
+func (d *Database) verdict(c *crdt.Commit) (crdt.Validity, error) {
+	v := d.team.judge(team.CommitFacts{
+		DB: d.id, Device: c.Actor.Device, Seat: c.Seat, Generation: c.Generation,
+		TeamHeads: c.TeamHeads, ParentTeamHeads: d.parentTeamHeads(c),
+		Inside: func(heads []block.ID) bool { return d.replica.Inside(heads, c.ID) },
+	})
+	switch {
+	case len(v.Missing) > 0:
+		return crdt.Validity{}, errTeamHeads
+	case v.Valid:
+		return crdt.Valid, nil
+	}
+	return crdt.Void(v.Why), nil
+}
+
+// parentTeamHeads collects the team heads that the parents of c had applied.
+func (d *Database) parentTeamHeads(c *crdt.Commit) []block.ID {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	var heads []block.ID
+	for _, p := range c.Parents {
+		if pc, ok := d.replica.Commit(p); ok {
+			heads = append(heads, pc.TeamHeads...)
+		}
+	}
+	return heads
+}
+
+// absent returns the ids that known does not know.
+func absent(ids []block.ID, known func(block.ID) bool) (lacking []block.ID) {
+	for _, id := range ids {
+		if !known(id) {
+			lacking = append(lacking, id)
+		}
+	}
+	return lacking
+}

@@ -1,0 +1,209 @@
+package ledger
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	"github.com/toftdb/toft/block"
+	"github.com/toftdb/toft/crdt"
+	"github.com/toftdb/toft/internal/store"
+	"github.com/toftdb/toft/internal/wire"
+)
+
+// database is this node's replica of one database.
+//
+// Two locks, always in this order: writing serializes everything that makes a
+// commit durable (one goroutine at a time drafts, syncs, applies); mu guards the
+// replica and is held only for moments in memory, so reads never wait for a disk.
+type Database struct {
+	n    *Ledger
+	team *Chain
+	id   block.DBID
+
+	writing  sync.Mutex
+	arrival  uint64 // number of the next commit on disk; changed under mu too
+	lastTime wire.Time
+	actor    block.Actor
+
+	mu      sync.RWMutex
+	replica *crdt.Replica
+
+	inbox    chan *request
+	gone     chan struct{} // closed when the writer has left
+	watchers *watchers
+	bytes    atomic.Int64 // of commits held
+
+	damage atomic.Pointer[error] // why it cannot be read, if so
+	alarms atomic.Pointer[error] // the last digest that did not agree
+}
+
+// inboxSize is how many writers may wait for the group commit in progress.
+const inboxSize = 1024
+
+// openDatabase replays a database from disk and starts its writer.
+func (n *Ledger) openDatabase(c *Chain, id block.DBID) (*Database, error) {
+	keys, err := n.keys.Database(id)
+	if err != nil {
+		return nil, err
+	}
+	d := &Database{
+		n: n, team: c, id: id, inbox: make(chan *request, inboxSize), gone: make(chan struct{}), watchers: newWatchers(),
+		replica: crdt.NewReplica(id, crdt.Keys{Expand: keys.Expand, ValueHash: keys.ValueHash}),
+	}
+	if d.actor, err = n.actorOf(id); err != nil {
+		return nil, err
+	}
+	if err := d.replay(); err != nil {
+		d.damage.Store(&err)
+		n.o.Log.Error("database cannot be read", "db", id, "err", err)
+	}
+	n.wg.Go(d.writeLoop)
+	return d, nil
+}
+
+// replay applies the commits on disk in the order they arrived.
+func (d *Database) replay() error {
+	for e, err := range d.n.o.Store.Scan(store.Commits(d.id)) {
+		if err != nil {
+			return fmt.Errorf("read commits: %w", err)
+		}
+		id, err := store.ID[block.ID](e.Value)
+		if err != nil {
+			return err
+		}
+		u, err := d.n.Stored(id)
+		if err != nil {
+			return err
+		}
+		linked, err := d.storedLinks(u)
+		if err != nil {
+			return err
+		}
+		j, err := d.judge(u, linked, false)
+		if err != nil {
+			return fmt.Errorf("commit %s: %w", id, err)
+		}
+		if err := d.show([]judged{j}); err != nil {
+			return err
+		}
+		if j.commit.Actor == d.actor {
+			d.lastTime = max(d.lastTime, j.commit.Time)
+		}
+	}
+	return nil
+}
+
+// storedLinks reads the linked blocks of a stored commit.
+func (d *Database) storedLinks(u *block.Unverified) (map[block.ID][]byte, error) {
+	linked := map[block.ID][]byte{}
+	for _, id := range u.Links[u.Parents:] {
+		l, err := d.n.Stored(id)
+		if err != nil {
+			return nil, err
+		}
+		linked[id] = l.Data()
+	}
+	return linked, nil
+}
+
+// Stored reads a block from the store and checks that its bytes still hash to its
+// name: a rotten block is found here, not believed.
+func (n *Ledger) Stored(id block.ID) (*block.Unverified, error) {
+	data, err := n.o.Store.Get(store.Block(id))
+	if err != nil {
+		return nil, &DamageError{Block: id, Cause: err}
+	}
+	if block.Sum(data) != id {
+		return nil, &DamageError{Block: id, Cause: errors.New("its bytes hash to another name")}
+	}
+	return block.Parse(data)
+}
+
+// DamageError names a block of this device's own store that cannot be read or is
+// not what it was. Nothing is changed because of it.
+type DamageError struct {
+	Block block.ID
+	Cause error
+}
+
+func (e *DamageError) Error() string {
+	return fmt.Sprintf("block %s is damaged on disk: %v", e.Block, e.Cause)
+}
+
+// Unwrap returns the cause.
+func (e *DamageError) Unwrap() error { return e.Cause }
+
+// Has reports whether the replica holds the commit.
+func (d *Database) Has(id block.ID) bool {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	return d.replica.Has(id)
+}
+
+// ID returns the database's id.
+func (d *Database) ID() block.DBID { return d.id }
+
+// Team returns the chain the database belongs to.
+func (d *Database) Team() *Chain { return d.team }
+
+// Bytes returns how many bytes of commits are held.
+func (d *Database) Bytes() int64 { return d.bytes.Load() }
+
+// Gone is closed when the ledger has closed: no more writes, no more changes.
+func (d *Database) Gone() <-chan struct{} { return d.gone }
+
+// Damage returns why the database cannot be read, nil if it can.
+func (d *Database) Damage() error { return deref(d.damage.Load()) }
+
+// Alarm returns the last digest that did not agree with its author's, nil if none.
+func (d *Database) Alarm() error { return deref(d.alarms.Load()) }
+
+func deref(err *error) error {
+	if err == nil {
+		return nil
+	}
+	return *err
+}
+
+// View runs fn with the replica locked for reading.
+func (d *Database) View(fn func(r *crdt.Replica) error) error {
+	if err := d.damage.Load(); err != nil {
+		return *err
+	}
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	return fn(d.replica)
+}
+
+// alarm remembers and reports that a replica computed another digest than a
+// commit's author: proof that one of the two is wrong.
+func (d *Database) alarm(err error) {
+	d.alarms.Store(&err)
+	d.n.o.Log.Error("digest mismatch", "db", d.id, "err", err)
+}
+
+// actorOf returns this store's writing instance in a database. The record names
+// the machine and the directory it was made in: a copied directory or a restored
+// backup does not match, and gets a new actor, because two writers must never
+// share one.
+func (n *Ledger) actorOf(id block.DBID) (block.Actor, error) {
+	place := sha256.Sum256([]byte("toft place" + n.o.Place))
+	rec, err := n.o.Store.Get(store.DatabaseActor(id))
+	switch {
+	case err == nil && len(rec) == 40 && [32]byte(rec[8:]) == place:
+		return block.Actor{Device: n.o.Identity.Device(), Incarnation: block.Incarnation(rec[:8])}, nil
+	case err != nil && !errors.Is(err, store.ErrNotFound):
+		return block.Actor{}, err
+	}
+	a := block.Actor{Device: n.o.Identity.Device()}
+	if _, err := n.o.Rand.Read(a.Incarnation[:]); err != nil {
+		return block.Actor{}, err
+	}
+	batch := n.o.Store.NewBatch()
+	batch.Set(store.DatabaseActor(id), append(a.Incarnation[:], place[:]...))
+	return a, n.o.Store.Commit(context.Background(), batch)
+}

@@ -1,0 +1,198 @@
+package ledger
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/toftdb/toft/block"
+	"github.com/toftdb/toft/crdt"
+	"github.com/toftdb/toft/internal/vault"
+)
+
+// request is one caller's atomic set of writes, waiting for the group commit.
+type request struct {
+	writes  []crdt.Write
+	done    chan struct{}
+	written Written
+	err     error
+}
+
+// Bounds of one group commit: enough to share the fsync among many writers, small
+// enough that the first of them does not wait for megabytes.
+const (
+	maxGroup      = 512
+	maxGroupBytes = 128 << 10
+)
+
+// Written is the outcome of a set of writes.
+type Written struct {
+	Results []crdt.Result // one per write, in order
+	Commit  block.ID      // that holds them; zero where nothing changed
+}
+
+// Write hands an atomic set of writes to the writer and returns when it is durable.
+// Once it is handed over it will happen even if ctx ends first.
+func (d *Database) Write(ctx context.Context, writes []crdt.Write) (Written, error) {
+	if err := d.Damage(); err != nil {
+		return Written{}, err
+	}
+	r := &request{writes: writes, done: make(chan struct{})}
+	select {
+	case d.inbox <- r:
+	case <-ctx.Done():
+		return Written{}, ctx.Err()
+	case <-d.gone:
+		return Written{}, ErrClosed
+	}
+	select {
+	case <-r.done:
+		return r.written, r.err
+	case <-ctx.Done():
+		return Written{}, ctx.Err()
+	case <-d.gone:
+	}
+	select {
+	case <-r.done: // answered by the last group
+		return r.written, r.err
+	default:
+		return Written{}, ErrClosed
+	}
+}
+
+// writeLoop is the one goroutine that makes this device's commits in a database.
+// While one group is being synced the next gathers in the inbox, so concurrent
+// puts share a commit and an fsync. It ends with the node; whoever still waits then
+// sees d.gone.
+func (d *Database) writeLoop() {
+	defer close(d.gone)
+	for {
+		select {
+		case r := <-d.inbox:
+			d.writeGroup(d.gather(r))
+		case <-d.n.done:
+			return
+		}
+	}
+}
+
+// gather takes what is waiting, up to the bounds of a group.
+func (d *Database) gather(first *request) []*request {
+	group, size := []*request{first}, first.size()
+	for len(group) < maxGroup && size < maxGroupBytes {
+		select {
+		case r := <-d.inbox:
+			group, size = append(group, r), size+r.size()
+		default:
+			return group
+		}
+	}
+	return group
+}
+
+// size estimates the bytes a request brings; writes of many fields count by id.
+func (r *request) size() int { return 256 * len(r.writes) }
+
+// writeGroup makes one commit of a group, and answers each of its requests.
+func (d *Database) writeGroup(group []*request) {
+	err := d.draftAndCommit(group)
+	for _, r := range group {
+		if err != nil && r.err == nil {
+			r.err = err
+		}
+		close(r.done)
+	}
+}
+
+func (d *Database) draftAndCommit(group []*request) error {
+	d.writing.Lock()
+	defer d.writing.Unlock()
+	st := d.team.State()
+	me := d.n.o.Identity.Device()
+	self, ok := st.Device(me)
+	if !ok || !st.CanWrite(me) {
+		return fmt.Errorf("%w in team %q: its role is %s", ErrForbidden, st.Name(), st.Role(me))
+	}
+	gen, ok := st.WriteGeneration()
+	if !ok || !d.n.keys.Has(d.team.id, gen) {
+		return fmt.Errorf("%w in team %q", ErrNoKey, st.Name())
+	}
+	author := crdt.Author{
+		Actor: d.actor, Seat: self.Seat, TeamHeads: d.team.Heads(),
+		Time: max(d.n.Now(), d.lastTime+1),
+	}
+	requests := make([][]crdt.Write, len(group))
+	for i, r := range group {
+		requests[i] = r.writes
+	}
+	d.mu.RLock()
+	draft, results, errs := d.replica.Draft(author, requests)
+	d.mu.RUnlock()
+	for i, r := range group {
+		r.written.Results, r.err = results[i], errs[i]
+	}
+	if draft == nil {
+		return nil
+	}
+	j, err := d.seal(draft, author, gen)
+	if err != nil {
+		return err
+	}
+	batch := d.n.o.Store.NewBatch()
+	d.stage(batch, j, d.arrival)
+	if err := d.n.o.Store.Commit(context.Background(), batch); err != nil {
+		return err
+	}
+	d.lastTime = author.Time
+	if err := d.show([]judged{j}); err != nil {
+		return err
+	}
+	for _, r := range group {
+		if r.err == nil {
+			r.written.Commit = j.block.ID
+		}
+	}
+	d.n.o.Committed(d, j.block)
+	return nil
+}
+
+// seal turns a draft into blocks: linked ones first, so that the commit can name
+// them.
+func (d *Database) seal(draft *crdt.Draft, a crdt.Author, gen block.Generation) (judged, error) {
+	links := append([]block.ID(nil), draft.Parents...)
+	var j judged
+	fill := map[block.ID][]byte{}
+	for _, l := range draft.Links {
+		h := block.Header{Kind: l.Kind, Team: d.team.id, DB: d.id, Generation: gen}
+		body, err := d.n.keys.Seal(vault.Data, h, l.Plain)
+		if err != nil {
+			return judged{}, err
+		}
+		b, err := block.New(h, body, nil)
+		if err != nil {
+			return judged{}, err
+		}
+		j.linked = append(j.linked, b)
+		links, fill[b.ID] = append(links, b.ID), l.Plain
+	}
+	h := block.Header{
+		Kind: block.KindCommit, Team: d.team.id, DB: d.id, Generation: gen,
+		Parents: len(draft.Parents), Links: links, Author: a.Actor.Device, Seat: a.Seat,
+	}
+	body, err := d.n.keys.Seal(vault.Data, h, draft.Plain)
+	if err != nil {
+		return judged{}, err
+	}
+	if j.block, err = d.n.o.Identity.SignBlock(h, body); err != nil {
+		return judged{}, err
+	}
+	if j.commit, err = crdt.ParseCommit(j.block, draft.Plain); err != nil {
+		return judged{}, fmt.Errorf("own commit: %w", err)
+	}
+	for id, plain := range fill {
+		if err := j.commit.Fill(id, plain); err != nil {
+			return judged{}, fmt.Errorf("own commit: %w", err)
+		}
+	}
+	j.validity = crdt.Valid
+	return j, nil
+}

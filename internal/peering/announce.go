@@ -1,0 +1,292 @@
+package peering
+
+import (
+	"bytes"
+	"errors"
+	"slices"
+	"sync"
+
+	"github.com/libp2p/go-libp2p/core/peer"
+
+	"github.com/toftdb/toft/block"
+	"github.com/toftdb/toft/gossip"
+	"github.com/toftdb/toft/internal/ledger"
+	"github.com/toftdb/toft/internal/message"
+)
+
+// announcer tells a team what this node has, and takes in what the others tell.
+// Commits travel inline while the team on the topic is small; convergence never
+// depends on it: whatever is lost here, a pull finds.
+type announcer struct {
+	n     *Network
+	c     *ledger.Chain
+	gen   block.Generation
+	topic *gossip.Topic
+	bell  chan struct{} // capacity 1: there is something to say
+	heard chan heard
+
+	mu      sync.Mutex
+	dbs     map[*ledger.Database]bool
+	commits [][]byte
+	size    int
+	counter uint64
+}
+
+// heard is an announcement that passed validation, waiting to be applied.
+type heard struct {
+	from peer.ID
+	said message.Announcement
+}
+
+const (
+	// maxInlinePeers: every peer of a mesh forwards every message, so commits
+	// inline cost their bytes 4 to 8 times; beyond this many peers each pulls once.
+	maxInlinePeers = 4
+	// maxInlineBytes leaves room for heads and envelope in 64 KiB.
+	maxInlineBytes = 48 << 10
+	// maxHeard bounds what waits to be applied; more is dropped, and pulled.
+	maxHeard = 256
+)
+
+// announceOn joins the team's topic, which follows from the route key of the
+// generation that is written under. Without that key there is nothing to join yet;
+// it is called again when the chain changes.
+func (n *Network) announceOn(c *ledger.Chain) error {
+	gen, ok := c.State().WriteGeneration()
+	if !ok || !n.ledger.Keys().Has(c.ID(), gen) {
+		return nil
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.announcers[c.ID()] != nil {
+		return nil
+	}
+	name, err := n.ledger.Keys().Topic(c.ID(), gen)
+	if err != nil {
+		return err
+	}
+	a := &announcer{
+		n: n, c: c, gen: gen, bell: make(chan struct{}, 1), heard: make(chan heard, maxHeard), dbs: map[*ledger.Database]bool{},
+		// A counter that starts at the clock rises across restarts without a write.
+		counter: uint64(n.ledger.Now()) << 10,
+	}
+	allow := func(p peer.ID) bool { return n.gate.in(p, c.ID()) }
+	if a.topic, err = n.gossip.Join(name, allow, a.validate, a.deliver); err != nil {
+		return err
+	}
+	n.announcers[c.ID()] = a
+	n.run("say", a.sayLoop)
+	n.run("hear", a.hearLoop)
+	return nil
+}
+
+// Announce tells a database's team of a new commit of this device.
+func (n *Network) Announce(d *ledger.Database, b *block.Block) { n.announce(d.Team(), d, b) }
+
+// announceAll tells the team where this node stands in everything, after links or
+// commits of others were merged.
+func (n *Network) announceAll(c *ledger.Chain) {
+	n.announce(c, nil, nil)
+	for _, d := range c.Databases() {
+		n.announce(c, d, nil)
+	}
+}
+
+// announce tells a team that the chain, or one of its databases, has new heads; b
+// is the commit that made them, if it is our own.
+func (n *Network) announce(c *ledger.Chain, d *ledger.Database, b *block.Block) {
+	n.mu.Lock()
+	a := n.announcers[c.ID()]
+	n.mu.Unlock()
+	if a == nil || c.Provisional() {
+		return
+	}
+	a.mu.Lock()
+	if d != nil {
+		a.dbs[d] = true
+	}
+	if b != nil && a.size+len(b.Data) <= maxInlineBytes {
+		a.commits, a.size = append(a.commits, b.Data), a.size+len(b.Data)
+	}
+	a.mu.Unlock()
+	select {
+	case a.bell <- struct{}{}:
+	default:
+	}
+}
+
+// sayLoop publishes what gathered since the last time: a burst of puts becomes a
+// few announcements.
+func (a *announcer) sayLoop() {
+	n := a.n
+	for {
+		select {
+		case <-n.ctx.Done():
+			a.topic.Close()
+			return
+		case <-a.bell:
+		}
+		if err := a.say(); err != nil {
+			n.o.Log.Debug("announcement not sent", "team", a.c.ID(), "err", err)
+		}
+	}
+}
+
+func (a *announcer) say() error {
+	n := a.n
+	a.mu.Lock()
+	dbs, commits := a.dbs, a.commits
+	a.dbs, a.commits, a.size = map[*ledger.Database]bool{}, nil, 0
+	a.counter++
+	said := message.Announcement{Device: n.ledger.Me(), Counter: a.counter, Time: n.ledger.Now(), Chain: a.c.Heads()}
+	a.mu.Unlock()
+	if len(a.topic.Peers()) == 0 {
+		return nil
+	}
+	for d := range dbs {
+		said.DBs = append(said.DBs, d.Heads())
+	}
+	slices.SortFunc(said.DBs, func(x, y message.DBHeads) int { return bytes.Compare(x.DB[:], y.DB[:]) })
+	if len(a.topic.Peers()) <= maxInlinePeers {
+		said.Commits = commits
+	}
+	plain, err := said.Sign(a.c.ID(), a.gen, a.sign)
+	if errors.Is(err, message.ErrTooLarge) {
+		said.Commits = nil
+		plain, err = said.Sign(a.c.ID(), a.gen, a.sign)
+	}
+	if err != nil {
+		return err
+	}
+	sealed, err := n.ledger.Keys().SealMessage(a.c.ID(), a.gen, plain)
+	if err != nil {
+		return err
+	}
+	data, err := message.WrapAnnouncement(a.gen, sealed)
+	if err != nil {
+		return err
+	}
+	return a.topic.Publish(n.ctx, data)
+}
+
+func (a *announcer) sign(msg []byte) block.Signature {
+	return a.n.o.Identity.Sign(block.ForAnnounce, msg)
+}
+
+// open unseals an announcement and checks the signature.
+func (a *announcer) open(data []byte) (message.Announcement, gossip.Verdict) {
+	hint, sealed, err := message.UnwrapAnnouncement(data)
+	if err != nil {
+		return message.Announcement{}, gossip.Reject // malformed in every view
+	}
+	if hint != a.gen.Hint() {
+		return message.Announcement{}, gossip.Ignore // a generation we may not know yet
+	}
+	plain, err := a.n.ledger.Keys().OpenMessage(a.c.ID(), a.gen, sealed)
+	if err != nil {
+		return message.Announcement{}, gossip.Reject
+	}
+	u, err := message.ParseAnnouncement(plain)
+	if err != nil {
+		return message.Announcement{}, gossip.Reject
+	}
+	if !a.c.State().Active(u.Device) {
+		return message.Announcement{}, gossip.Ignore // perhaps admitted in links we lack
+	}
+	said, err := u.Verify(a.c.ID(), a.gen)
+	if err != nil {
+		return message.Announcement{}, gossip.Reject
+	}
+	return said, gossip.Accept
+}
+
+// validate runs in gossip before a message is handed on.
+func (a *announcer) validate(from peer.ID, data []byte) gossip.Verdict {
+	_, v := a.open(data)
+	if v == gossip.Ignore {
+		a.n.ahead(from)
+	}
+	return v
+}
+
+// deliver runs once for each new valid message. It must not block gossip: when the
+// queue is full the message is dropped, and a pull makes up for it.
+func (a *announcer) deliver(from peer.ID, data []byte) {
+	said, v := a.open(data)
+	if v != gossip.Accept || said.Device == a.n.ledger.Me() {
+		return
+	}
+	select {
+	case a.heard <- heard{from, said}:
+	default:
+		a.n.ahead(from)
+	}
+}
+
+// hearLoop applies announcements, all that wait at once, so that a burst costs a
+// few durable batches.
+func (a *announcer) hearLoop() {
+	for {
+		select {
+		case <-a.n.ctx.Done():
+			return
+		case h := <-a.heard:
+			batch := []heard{h}
+			for len(batch) < maxHeard {
+				select {
+				case h = <-a.heard:
+					batch = append(batch, h)
+					continue
+				default:
+				}
+				break
+			}
+			a.apply(batch)
+		}
+	}
+}
+
+func (a *announcer) apply(batch []heard) {
+	n := a.n
+	perDB := map[block.DBID][]ledger.Candidate{}
+	for _, h := range batch {
+		for _, data := range h.said.Commits {
+			if u, err := block.Parse(data); err == nil {
+				perDB[u.DB] = append(perDB[u.DB], ledger.Candidate{Data: data})
+			}
+		}
+	}
+	for id, in := range perDB {
+		if d := n.ledger.Database(id); d != nil && d.Team() == a.c {
+			if _, err := d.Commit(n.ctx, in); err != nil {
+				n.o.Log.Error("announced commits not stored", "db", id, "err", err)
+			}
+		}
+	}
+	for _, h := range batch {
+		if !n.holds(a.c, h.said) {
+			a.n.ahead(h.from)
+		}
+	}
+}
+
+// holds reports whether everything an announcement names is here.
+func (n *Network) holds(c *ledger.Chain, said message.Announcement) bool {
+	for _, id := range said.Chain {
+		if !c.Has(id) {
+			return false
+		}
+	}
+	for _, h := range said.DBs {
+		d := n.ledger.Database(h.DB)
+		if d == nil {
+			return false
+		}
+		for _, id := range h.Heads {
+			if !d.Has(id) {
+				return false
+			}
+		}
+	}
+	return true
+}

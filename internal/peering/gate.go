@@ -1,0 +1,174 @@
+package peering
+
+import (
+	"fmt"
+	"iter"
+	"maps"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/control"
+	"github.com/libp2p/go-libp2p/core/crypto"
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/multiformats/go-multiaddr"
+
+	"github.com/toftdb/toft/block"
+	"github.com/toftdb/toft/internal/ledger"
+	"github.com/toftdb/toft/internal/store"
+	"github.com/toftdb/toft/internal/wire"
+	"github.com/toftdb/toft/team"
+)
+
+// Gate decides who is talked to. It holds one immutable picture, replaced whenever
+// a chain changes: which peers are on the roster of which team, and whether any
+// team has an open invitation, which is the one reason to let a stranger in.
+//
+// It is asked at five doors: the handshake (below), every Toft stream, every
+// Bitswap request, every GossipSub message and peer exchange, and every sync
+// answer.
+type Gate struct {
+	clock func() time.Time
+	now   atomic.Pointer[admitted]
+}
+
+type admitted struct {
+	teams map[peer.ID][]block.TeamID
+	// until is when the last open invitation expires: so long strangers may knock at
+	// the join door. Zero: none is open.
+	until wire.Time
+}
+
+// never is later than any time of a message.
+const never = wire.MaxTime
+
+// NewGate returns a gate that lets nobody in.
+func NewGate(clock func() time.Time) *Gate {
+	g := &Gate{clock: clock}
+	g.now.Store(&admitted{})
+	return g
+}
+
+// inviting reports whether an invitation is open.
+func (g *Gate) inviting() bool { return wire.Time(g.clock().UnixMilli()) < g.now.Load().until }
+
+// Shares reports whether a peer is on the roster of a team.
+func (g *Gate) Shares(p peer.ID, team block.TeamID) bool { return g.in(p, team) }
+
+// Members lists the peers on any roster.
+func (g *Gate) Members() iter.Seq[peer.ID] { return maps.Keys(g.now.Load().teams) }
+
+// known reports whether the peer is on the roster of any team of ours.
+func (g *Gate) known(p peer.ID) bool { return len(g.now.Load().teams[p]) > 0 }
+
+// in reports whether the peer is on the roster of one team.
+func (g *Gate) in(p peer.ID, team block.TeamID) bool {
+	for _, t := range g.now.Load().teams[p] {
+		if t == team {
+			return true
+		}
+	}
+	return false
+}
+
+// teams lists the teams we share with a peer.
+func (g *Gate) teams(p peer.ID) []block.TeamID { return g.now.Load().teams[p] }
+
+// InterceptPeerDial allows every dial: we only dial whom we or the user chose.
+func (g *Gate) InterceptPeerDial(peer.ID) bool { return true }
+
+// InterceptAddrDial allows every address.
+func (g *Gate) InterceptAddrDial(peer.ID, multiaddr.Multiaddr) bool { return true }
+
+// InterceptAccept allows every socket: who it is shows only after the handshake.
+func (g *Gate) InterceptAccept(network.ConnMultiaddrs) bool { return true }
+
+// InterceptSecured refuses strangers who dial us, unless an invitation is open.
+func (g *Gate) InterceptSecured(dir network.Direction, p peer.ID, _ network.ConnMultiaddrs) bool {
+	return dir == network.DirOutbound || g.known(p) || g.inviting()
+}
+
+// InterceptUpgraded has nothing to add.
+func (g *Gate) InterceptUpgraded(network.Conn) (bool, control.DisconnectReason) { return true, 0 }
+
+// members wraps a stream handler: a stranger's stream is reset without a byte, as
+// if nobody spoke the protocol.
+func (n *Network) members(handle func(network.Stream)) func(network.Stream) {
+	return func(s network.Stream) {
+		if !n.gate.known(s.Conn().RemotePeer()) {
+			_ = s.Reset()
+			return
+		}
+		handle(s)
+	}
+}
+
+// serves reports whether a block may go to a peer: only if the peer is on the
+// roster of the team that the block's own header names.
+func (n *Network) serves(p peer.ID, id block.ID) bool {
+	teams := n.gate.teams(p)
+	if len(teams) == 0 {
+		return false
+	}
+	data, err := n.o.Store.Get(store.Block(id))
+	if err != nil {
+		return true // we do not have it: "don't have" tells a member nothing
+	}
+	hint, ok := block.PeekTeam(data)
+	for _, t := range teams {
+		if ok && (hint == t.Hint() || hint == block.Hint{} && block.ID(t) == id) {
+			return true
+		}
+	}
+	return false
+}
+
+// Refresh takes a new picture from the chains. It returns the old and the new one,
+// for those who hold on to what they were told: gossip and Bitswap.
+func (g *Gate) Refresh(l *ledger.Ledger) (before, next *admitted) {
+	next = &admitted{teams: map[peer.ID][]block.TeamID{}}
+	for _, c := range l.Chains() {
+		st := c.State()
+		for _, dev := range st.Devices() {
+			if st.Active(dev.Key) && dev.Key != l.Me() {
+				if p := PeerOf(dev.Key); !slices.Contains(next.teams[p], c.ID()) {
+					next.teams[p] = append(next.teams[p], c.ID())
+				}
+			}
+		}
+		for _, inv := range st.Invites() {
+			switch {
+			case inv.Status != team.StatusOpen:
+			case inv.Expires == 0:
+				next.until = never
+			default:
+				next.until = max(next.until, inv.Expires+clockSkew)
+			}
+		}
+	}
+	return g.now.Swap(next), next
+}
+
+// PeerOf returns the PeerID of a device: the identity multihash of its key.
+func PeerOf(d block.Device) peer.ID {
+	p, err := peer.Decode(d.String())
+	if err != nil {
+		panic(fmt.Sprintf("device %s has no peer id: %v", d, err)) // both are the same bytes
+	}
+	return p
+}
+
+// DeviceOf returns the device behind a PeerID; ok is false for peers that are not
+// Ed25519 keys and so can be no device.
+func DeviceOf(p peer.ID) (d block.Device, ok bool) {
+	pub, err := p.ExtractPublicKey()
+	if err != nil || pub.Type() != crypto.Ed25519 {
+		return d, false
+	}
+	raw, err := pub.Raw()
+	if err != nil || len(raw) != len(d) {
+		return d, false
+	}
+	return block.Device(raw), true
+}

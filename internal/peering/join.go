@@ -1,0 +1,373 @@
+package peering
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/multiformats/go-multiaddr"
+
+	"github.com/toftdb/toft/block"
+	"github.com/toftdb/toft/internal/ledger"
+	"github.com/toftdb/toft/internal/message"
+	"github.com/toftdb/toft/internal/vault"
+	"github.com/toftdb/toft/internal/wire"
+	"github.com/toftdb/toft/internal/words"
+	"github.com/toftdb/toft/node/api"
+	"github.com/toftdb/toft/team"
+)
+
+const (
+	joinTime = 30 * time.Second // a nonce lives this long
+	// clockSkew: an invitation is taken this long after it expired, because two
+	// honest clocks differ.
+	clockSkew = wire.Time(5 * time.Minute / time.Millisecond)
+)
+
+// Join redeems a code: it proves the seed to a member over a fresh nonce, bound to
+// this device's key, and then pulls the chain and the databases.
+func (n *Network) Join(ctx context.Context, code team.Code, name string) (*ledger.Chain, team.Proof, error) {
+	signer, err := vault.InviteKey(code.Team, code.Invite, code.Seed[:])
+	if err != nil {
+		return nil, team.Proof{}, err
+	}
+	peers, err := n.reach(ctx, code)
+	if err != nil {
+		return nil, team.Proof{}, err
+	}
+	var last error
+	for _, p := range peers {
+		result, proof, err := n.prove(ctx, p, code, signer, name)
+		if err != nil {
+			last = err
+			if errors.Is(err, api.ErrInviteUnknown) || errors.Is(err, api.ErrUnreachable) {
+				continue // another peer may be the right one
+			}
+			return nil, proof, err
+		}
+		c, err := n.enter(ctx, p, code, result)
+		return c, proof, err
+	}
+	return nil, team.Proof{}, last
+}
+
+// reach connects to whoever the code names; a short code names nobody, so any
+// connected peer is asked.
+func (n *Network) reach(ctx context.Context, code team.Code) ([]peer.ID, error) {
+	if code.Short {
+		peers := n.host.Network().Peers()
+		if len(peers) == 0 {
+			return nil, api.ErrUnreachable.With("a short code names no address, and this device is connected to nobody", "connect to a member first: toft connect ADDR, or ask for a full code")
+		}
+		return peers, nil
+	}
+	if err := code.Device.Check(); err != nil {
+		return nil, api.ErrInviteInvalid.Wrap(err, "ask for a new code")
+	}
+	info := peer.AddrInfo{ID: PeerOf(code.Device)}
+	for _, raw := range code.Addrs {
+		if a, err := multiaddr.NewMultiaddrBytes(raw); err == nil {
+			info.Addrs = append(info.Addrs, a)
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, roundTime)
+	defer cancel()
+	if err := n.host.Connect(ctx, info); err != nil {
+		return nil, api.ErrUnreachable.Wrap(fmt.Errorf("the device that invited does not answer at %v: %w", info.Addrs, err),
+			"check that its daemon runs and both devices share a network, then join again")
+	}
+	return []peer.ID{info.ID}, nil
+}
+
+// noName asks prove to introduce no member.
+const noName = "\x00"
+
+// prove runs the joiner's side of the join stream.
+func (n *Network) prove(ctx context.Context, p peer.ID, code team.Code, signer *vault.InviteSigner, name string) (message.Result, team.Proof, error) {
+	none := func(err error) (message.Result, team.Proof, error) {
+		return message.Result{}, team.Proof{}, api.ErrUnreachable.Wrap(fmt.Errorf("join at %s: %w", p, err), "try again; if it stays so, ask for a new code")
+	}
+	s, err := n.open(ctx, p, message.JoinProtocol)
+	if err != nil {
+		return none(err)
+	}
+	defer s.Close()
+	if err := s.SetDeadline(time.Now().Add(joinTime)); err != nil {
+		return none(err)
+	}
+	switch name {
+	case "":
+		name = n.o.User
+	case noName:
+		name = ""
+	}
+	proof := team.Proof{
+		Team: code.Team, Invite: code.Invite, Device: n.ledger.Me(), BoxKey: n.o.Identity.BoxKey(),
+		Name: name, DeviceName: n.o.Device,
+	}
+	if _, err := n.o.Rand.Read(proof.R[:]); err != nil {
+		return none(err)
+	}
+	proof.Commit = team.Commit(proof.Device, proof.BoxKey, proof.Name, proof.DeviceName, proof.R)
+	offer := message.Offer{Tag: vault.JoinTag(code.Invite, code.Team, day(n.o.Clock())), Commit: proof.Commit}
+	ch, err := exchange(s, offer.Encode, message.ParseChallenge)
+	if err != nil {
+		return none(err)
+	}
+	if ch.Error != 0 {
+		return message.Result{}, proof, joinError(ch.Error, "")
+	}
+	if team.InviteKind(ch.Kind) != team.InviteMember && proof.Name != "" {
+		// A device of a member that exists brings no name; it was committed to before
+		// the kind was known, so start again without.
+		return n.prove(ctx, p, code, signer, noName)
+	}
+	if PeerOf(ch.Admitter) != p {
+		return none(errors.New("it answers in the name of another device"))
+	}
+	proof.Nonce, proof.Admitter, proof.Kind, proof.Role = ch.Nonce, ch.Admitter, team.InviteKind(ch.Kind), team.Role(ch.Role)
+	proof.InviteSig = signer.Sign(block.ForJoin, proof.Signed())
+	proof.DeviceSig = n.o.Identity.Sign(block.ForJoin, proof.Signed())
+	answer := message.Answer{
+		Device: proof.Device, BoxKey: proof.BoxKey, Name: proof.Name, DeviceName: proof.DeviceName,
+		R: proof.R, InviteSig: proof.InviteSig, DeviceSig: proof.DeviceSig,
+	}
+	result, err := exchange(s, answer.Encode, message.ParseResult)
+	switch {
+	case err != nil:
+		return none(err)
+	case result.Error != 0:
+		return result, proof, joinError(result.Error, result.Detail)
+	case !bytes.Equal(result.Team[:20], code.Team[:]):
+		return result, proof, api.ErrVerify.With(fmt.Sprintf("%s answered with another team than the code names", p), "ask for a new code over a safe channel")
+	}
+	return result, proof, nil
+}
+
+// exchange writes one message and reads the next.
+func exchange[T any](s network.Stream, encode func() ([]byte, error), parse func([]byte) (T, error)) (T, error) {
+	var zero T
+	data, err := encode()
+	if err != nil {
+		return zero, err
+	}
+	if err := message.Write(s, data); err != nil {
+		return zero, err
+	}
+	if data, err = message.Read(s, message.MaxJoinFrame); err != nil {
+		return zero, err
+	}
+	return parse(data)
+}
+
+// enter pulls the chain after an admission, starting from a genesis that hashes to
+// the team id, and checks that the chain seats this device.
+func (n *Network) enter(ctx context.Context, p peer.ID, code team.Code, r message.Result) (*ledger.Chain, error) {
+	s, err := n.open(ctx, p, message.SyncProtocol)
+	if err != nil {
+		return nil, api.ErrUnreachable.Wrap(err, "join again with the same code")
+	}
+	defer s.Close()
+	c := n.ledger.Chain(r.Team)
+	if c == nil {
+		resp, err := ask(s, message.Request{Teams: []message.TeamRequest{{Team: r.Team, Summary: nothingYet()}}})
+		if err != nil {
+			return nil, api.ErrUnreachable.Wrap(err, "join again with the same code")
+		}
+		if c, err = n.firstLinks(ctx, r, resp); err != nil {
+			return nil, err
+		}
+	}
+	if _, err := n.pullTeam(ctx, p, s, c); err != nil {
+		return nil, api.ErrUnreachable.Wrap(fmt.Errorf("admitted, but the team did not arrive whole: %w", err), "it goes on by itself; see toft status")
+	}
+	if !c.Seated() {
+		return nil, api.ErrVerify.With("the chain that arrived does not seat this device", "ask for a new code from another member")
+	}
+	return c, nil
+}
+
+// firstLinks makes a chain from the first answer to a joiner.
+func (n *Network) firstLinks(ctx context.Context, r message.Result, resp message.Response) (*ledger.Chain, error) {
+	for _, t := range resp.Teams {
+		for _, data := range t.Links {
+			if block.Sum(data) != block.ID(r.Team) {
+				continue
+			}
+			u, err := block.Parse(data)
+			if err != nil {
+				return nil, err
+			}
+			c, err := n.ledger.Begin(ctx, u, r.Admit)
+			if err != nil {
+				return nil, err
+			}
+			_, err = c.Receive(ctx, t.Links)
+			return c, err
+		}
+	}
+	return nil, api.ErrVerify.With("the admitter did not send the team's first link", "join again with the same code")
+}
+
+// serveJoin is the admitter's side: the only stream a stranger gets an answer on.
+func (n *Network) serveJoin(s network.Stream) {
+	defer s.Close()
+	if err := s.SetDeadline(time.Now().Add(joinTime)); err != nil {
+		return
+	}
+	select {
+	case n.joins <- struct{}{}:
+		defer func() { <-n.joins }()
+	default:
+		reply(s, message.Challenge{Error: message.JoinBusy}.Encode)
+		return
+	}
+	data, err := message.Read(s, message.MaxJoinFrame)
+	if err != nil {
+		return
+	}
+	offer, err := message.ParseOffer(data)
+	if err != nil {
+		_ = s.Reset()
+		return
+	}
+	c, inv, ok := n.invitation(offer.Tag)
+	if !ok {
+		reply(s, message.Challenge{Error: message.JoinNotFound}.Encode)
+		return
+	}
+	ch := message.Challenge{Admitter: n.ledger.Me(), Kind: uint8(inv.Kind), Role: uint8(inv.Role)}
+	if _, err := n.o.Rand.Read(ch.Nonce[:]); err != nil {
+		return
+	}
+	reply(s, ch.Encode)
+	if data, err = message.Read(s, message.MaxJoinFrame); err != nil {
+		return
+	}
+	answer, err := message.ParseAnswer(data)
+	if err != nil || PeerOf(answer.Device) != s.Conn().RemotePeer() {
+		_ = s.Reset()
+		return
+	}
+	result := n.admit(n.ctx, c, inv, team.Proof{
+		Team: code20(c.ID()), Invite: inv.ID, Kind: inv.Kind, Role: inv.Role,
+		Device: answer.Device, BoxKey: answer.BoxKey, Name: answer.Name, DeviceName: answer.DeviceName,
+		R: answer.R, Commit: offer.Commit, Nonce: ch.Nonce, Admitter: ch.Admitter,
+		InviteSig: answer.InviteSig, DeviceSig: answer.DeviceSig,
+	})
+	reply(s, result.Encode)
+}
+
+func reply(s network.Stream, encode func() ([]byte, error)) {
+	data, err := encode()
+	if err == nil {
+		err = message.Write(s, data)
+	}
+	if err != nil {
+		_ = s.Reset()
+	}
+}
+
+// admit checks a proof and, if all is well, writes the ADMIT link. Why an
+// invitation cannot be used any more is told only to who proved its seed.
+func (n *Network) admit(ctx context.Context, c *ledger.Chain, inv team.Invitation, proof team.Proof) message.Result {
+	refuse := func(e message.JoinError, detail string) message.Result {
+		return message.Result{Error: e, Detail: detail}
+	}
+	if proof.Verify(inv.Key) != nil {
+		return refuse(message.JoinWrongSeed, "")
+	}
+	if dev, ok := c.State().Device(proof.Device); ok && c.State().Active(proof.Device) {
+		return message.Result{Team: c.ID(), Admit: dev.Seat} // it came before and lost the answer
+	}
+	switch {
+	case inv.Status == team.StatusRevoked:
+		return refuse(message.JoinRevoked, "")
+	case inv.Expires != 0 && n.ledger.Now() > inv.Expires+clockSkew:
+		return refuse(message.JoinExpired, "")
+	case inv.Status == team.StatusUsed:
+		return refuse(message.JoinUsed, "")
+	}
+	boxes, err := n.boxesFor(c, proof.BoxKey, inv.Kind)
+	if err != nil {
+		n.o.Log.Error("cannot box keys for a joiner", "team", c.ID(), "err", err)
+		return refuse(message.JoinRefused, "this member holds no key to give yet; ask another")
+	}
+	id, err := c.Link(ctx, team.Admit{Invite: inv.Link, Device: proof.Device, BoxKey: proof.BoxKey, Proof: proof}, boxes)
+	if err != nil {
+		n.o.Log.Warn("join refused", "team", c.ID(), "device", proof.Device, "err", err)
+		return refuse(message.JoinRefused, "the team's rules do not allow it")
+	}
+	n.o.Log.Info("admitted", "team", c.ID(), "device", proof.Device, "words", words.Transcript(proof.Hash()))
+	return message.Result{Team: c.ID(), Admit: id}
+}
+
+// boxesFor boxes every current generation for a new device; a replica gets route
+// keys only.
+func (n *Network) boxesFor(c *ledger.Chain, to block.BoxKey, kind team.InviteKind) ([]block.BoxGroup, error) {
+	purpose := block.BoxGeneration
+	if kind == team.InviteReplica {
+		purpose = block.BoxRoute
+	}
+	var groups []block.BoxGroup
+	for _, g := range c.State().Generations() {
+		if !n.ledger.Keys().Has(c.ID(), g.ID) {
+			continue
+		}
+		box, commitment, err := n.ledger.Keys().Box(c.ID(), g.ID, purpose, to)
+		if err != nil {
+			return nil, err
+		}
+		groups = append(groups, block.BoxGroup{Generation: g.ID, Purpose: purpose, Commitment: commitment, Boxes: []block.Box{box}})
+	}
+	if len(groups) == 0 {
+		return nil, errors.New("no current key is here")
+	}
+	block.SortBoxes(groups)
+	return groups, nil
+}
+
+// invitation finds the invitation that a join tag of today, or of the day before or
+// after, stands for: also one that has ended, whose holder is told so.
+func (n *Network) invitation(tag [32]byte) (*ledger.Chain, team.Invitation, bool) {
+	today := day(n.o.Clock())
+	for _, c := range n.ledger.Chains() {
+		for _, inv := range c.State().Invites() {
+			for d := today - 1; d <= today+1; d++ {
+				if vault.JoinTag(inv.ID, code20(c.ID()), d) == tag {
+					return c, inv, true
+				}
+			}
+		}
+	}
+	return nil, team.Invitation{}, false
+}
+
+// day is the number of the UTC day.
+func day(t time.Time) int64 { return t.Unix() / 86400 }
+
+// joinError turns an answer of the protocol into the door's error.
+func joinError(e message.JoinError, detail string) error {
+	switch e {
+	case message.JoinNotFound:
+		return api.ErrInviteUnknown.With("this device knows no such invitation", "check the code, or ask for a new one")
+	case message.JoinBusy:
+		return api.ErrUnreachable.With("the device that invited is busy admitting others", "try again in a few seconds")
+	case message.JoinWrongSeed:
+		return api.ErrInviteSeed.With("the secret in the code does not fit the invitation", "copy the code again")
+	case message.JoinExpired:
+		return api.ErrInviteExpired.With("the invitation has expired", "ask for a new one")
+	case message.JoinUsed:
+		return api.ErrInviteUsed.With("the invitation has been used as often as it may", "ask for a new one")
+	case message.JoinRevoked:
+		return api.ErrInviteRevoked.With("the invitation was revoked", "ask for a new one")
+	}
+	return api.ErrForbidden.With("the join was refused: "+detail, "ask another member of the team")
+}
+
+// code20 is the part of a team's id that a code carries.
+func code20(id block.TeamID) [20]byte { return [20]byte(id[:20]) }

@@ -1,0 +1,395 @@
+// Package peering is how a device exchanges what it holds: it puts a ledger on a
+// libp2p host. Heads are announced over GossipSub, what is missing is pulled over
+// sync streams and Bitswap, joiners prove their invitation, and a gate stands
+// before all of it.
+//
+//	                  ┌──────────────── gate: who is on which roster ───────────────┐
+//	announce ─ gossip │  commits inline, or heads ──▶ "behind?" ──┐                 │
+//	planner ──────────│──────────────▶ pull: summary, links, then frontier, commits │
+//	serveSync ────────│◀── the same questions, asked by others     └─ Bitswap       │
+//	serveJoin ────────│◀── the one door a stranger may knock at                     │
+//	                  └─────────────────────────────────────────────────────────────┘
+//	                                    ledger
+//
+// There is one way data comes in: a pull. An announcement with commits inline is a
+// pull whose answer arrived before the question; when one is lost, a timer asks.
+//
+// Goroutines, all ended and awaited by Close: the sync loop (owns the planner), one
+// per pull in flight, the dial loop, the peer events, and per team one that speaks
+// and one that listens.
+//
+// It decides nothing about what is valid: that is the ledger's. It knows neither
+// documents nor rules of a team, and constructs no host.
+package peering
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"runtime/pprof"
+	"sync"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/event"
+	"github.com/libp2p/go-libp2p/core/host"
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/core/protocol"
+
+	"github.com/toftdb/toft/bitswap"
+	"github.com/toftdb/toft/block"
+	"github.com/toftdb/toft/gossip"
+	"github.com/toftdb/toft/internal/ledger"
+	"github.com/toftdb/toft/internal/message"
+	"github.com/toftdb/toft/internal/replicate"
+	"github.com/toftdb/toft/internal/store"
+	"github.com/toftdb/toft/internal/vault"
+)
+
+// Options of a Network. All are required.
+type Options struct {
+	Ledger   *ledger.Ledger
+	Store    *store.Store // address book and served blocks
+	Identity *vault.Identity
+	Gate     *Gate
+	Host     host.Host // borrowed: Close leaves it open
+	User     string    // how this device introduces itself when it joins
+	Device   string
+	Clock    func() time.Time
+	Rand     io.Reader
+	Log      *slog.Logger
+}
+
+// Network is a ledger on a host. It is safe for concurrent use.
+type Network struct {
+	o        Options
+	ledger   *ledger.Ledger
+	gate     *Gate
+	host     host.Host
+	gossip   *gossip.Gossip
+	exchange *bitswap.Exchange
+	events   chan replicate.Event // to the sync loop, which owns the planner
+	joins    chan struct{}        // one token per join in progress
+
+	mu         sync.Mutex
+	announcers map[block.TeamID]*announcer
+	pulls      map[block.TeamID]int                       // in flight
+	agreements map[block.TeamID]map[block.Device][32]byte // the summary a peer last agreed on
+
+	ctx    context.Context // the network's lifetime: ends when Close is called
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+	lifeMu sync.Mutex // orders begin against Close
+}
+
+// maxJoins bounds the joins in progress: each costs the check of a proof and a
+// link, and strangers may start them.
+const maxJoins = 4
+
+// dialTime is how long one member may take to answer a dial.
+const dialTime = 5 * time.Second
+
+// Start puts the ledger on the host.
+func Start(o Options) (*Network, error) {
+	n := &Network{
+		o: o, ledger: o.Ledger, gate: o.Gate, host: o.Host,
+		events: make(chan replicate.Event, 256), joins: make(chan struct{}, maxJoins),
+		announcers: map[block.TeamID]*announcer{}, pulls: map[block.TeamID]int{},
+		agreements: map[block.TeamID]map[block.Device][32]byte{},
+	}
+	n.ctx, n.cancel = context.WithCancel(context.Background())
+	if err := n.start(); err != nil {
+		return nil, errors.Join(err, n.Close())
+	}
+	return n, nil
+}
+
+func (n *Network) start() (err error) {
+	if n.gossip, err = gossip.Open(gossip.Options{Host: n.host, Known: n.gate.known, Log: n.o.Log}); err != nil {
+		return err
+	}
+	if n.exchange, err = bitswap.Open(bitswap.Options{Host: n.host, Blocks: blockSource{n.o.Store}, Allow: n.serves, Log: n.o.Log}); err != nil {
+		return err
+	}
+	n.handle(message.SyncProtocol, n.members(n.serveSync))
+	n.handle(message.JoinProtocol, n.serveJoin)
+	if err := n.watchPeers(); err != nil {
+		return err
+	}
+	n.run("sync", n.syncLoop)
+	for _, c := range n.ledger.Chains() {
+		n.Follow(c)
+	}
+	n.run("dial", n.dialLoop)
+	for _, p := range n.host.Network().Peers() {
+		n.met(p) // a borrowed host may be connected already
+	}
+	return nil
+}
+
+// Close ends everything that Start began and waits for it. The host keeps running
+// without our handlers.
+func (n *Network) Close() error {
+	n.lifeMu.Lock()
+	n.cancel()
+	n.lifeMu.Unlock()
+	n.host.RemoveStreamHandler(message.SyncProtocol)
+	n.host.RemoveStreamHandler(message.JoinProtocol)
+	var errs []error
+	if n.exchange != nil {
+		errs = append(errs, n.exchange.Close())
+	}
+	if n.gossip != nil {
+		errs = append(errs, n.gossip.Close())
+	}
+	n.wg.Wait()
+	return errors.Join(errs...)
+}
+
+// begin registers work with the lifetime; false once Close has begun.
+func (n *Network) begin() bool {
+	n.lifeMu.Lock()
+	defer n.lifeMu.Unlock()
+	if n.ctx.Err() != nil {
+		return false
+	}
+	n.wg.Add(1)
+	return true
+}
+
+// run starts a goroutine that Close waits for, under a name that profiles show.
+func (n *Network) run(name string, fn func()) {
+	if n.begin() {
+		go func() {
+			defer n.wg.Done()
+			pprof.Do(n.ctx, pprof.Labels("toft", name), func(context.Context) { fn() })
+		}()
+	}
+}
+
+// handle sets a stream handler whose streams end with the network.
+func (n *Network) handle(proto protocol.ID, fn func(network.Stream)) {
+	n.host.SetStreamHandler(proto, func(s network.Stream) {
+		if !n.begin() {
+			_ = s.Reset()
+			return
+		}
+		defer n.wg.Done()
+		stop := context.AfterFunc(n.ctx, func() { _ = s.Reset() })
+		defer stop()
+		fn(s)
+	})
+}
+
+// Follow brings the network in line with a chain's new state: the gate knows the
+// roster, the topic is joined, and the team hears of our new heads.
+func (n *Network) Follow(c *ledger.Chain) {
+	before, next := n.gate.Refresh(n.ledger)
+	for p := range next.teams {
+		if len(before.teams[p]) < len(next.teams[p]) {
+			n.welcome(p)
+		}
+	}
+	for p := range before.teams {
+		if len(next.teams[p]) == 0 {
+			n.expel(p)
+		}
+	}
+	if err := n.announceOn(c); err != nil {
+		n.o.Log.Error("topic not joined", "team", c.ID(), "err", err)
+	}
+	n.announce(c, nil, nil)
+}
+
+// welcome opens up to a peer that has just been admitted, without a reconnect.
+func (n *Network) welcome(p peer.ID) {
+	n.gossip.Admitted(p)
+	n.exchange.Admitted(p)
+	if n.host.Network().Connectedness(p) == network.Connected {
+		n.met(p)
+	}
+}
+
+// expel cuts a peer off that is in no team of ours any more, open connections too.
+func (n *Network) expel(p peer.ID) {
+	n.gossip.Removed(p)
+	_ = n.host.Network().ClosePeer(p)
+}
+
+// watchPeers follows who is connected.
+func (n *Network) watchPeers() error {
+	sub, err := n.host.EventBus().Subscribe([]any{
+		new(event.EvtPeerIdentificationCompleted), new(event.EvtPeerConnectednessChanged),
+	})
+	if err != nil {
+		return err
+	}
+	n.run("peers", func() {
+		defer sub.Close()
+		for {
+			select {
+			case <-n.ctx.Done():
+				return
+			case e := <-sub.Out():
+				switch e := e.(type) {
+				case event.EvtPeerIdentificationCompleted:
+					n.met(e.Peer)
+				case event.EvtPeerConnectednessChanged:
+					if e.Connectedness == network.NotConnected {
+						n.left(e.Peer)
+					}
+				}
+			}
+		}
+	})
+	return nil
+}
+
+// met is called when a peer has identified itself, or was admitted while connected:
+// a member's addresses are kept for the next start, and it is asked what it has.
+func (n *Network) met(p peer.ID) {
+	if dev, ok := DeviceOf(p); ok && n.gate.known(p) {
+		n.keepAddrs(p)
+		n.plan(replicate.Connected{Peer: dev})
+	}
+}
+
+// left is called when the last connection to a peer is gone.
+func (n *Network) left(p peer.ID) {
+	if dev, ok := DeviceOf(p); ok {
+		n.plan(replicate.Disconnected{Peer: dev})
+	}
+}
+
+// ahead is called when a peer showed that it knows something we do not.
+func (n *Network) ahead(p peer.ID) {
+	if dev, ok := DeviceOf(p); ok {
+		n.plan(replicate.Announced{Peer: dev})
+	}
+}
+
+// moving tells the planner that a pull brings something, so that it is not left as
+// stalled.
+func (n *Network) moving(p peer.ID) {
+	if dev, ok := DeviceOf(p); ok {
+		n.plan(replicate.Progress{Peer: dev})
+	}
+}
+
+// plan hands an event to the sync loop.
+func (n *Network) plan(e replicate.Event) {
+	select {
+	case n.events <- e:
+	case <-n.ctx.Done():
+	}
+}
+
+// syncLoop owns the planner, which decides whom to pull from: events in, pulls out.
+func (n *Network) syncLoop() {
+	planner := replicate.New(replicate.Options{Rand: rand.Uint64})
+	pulls := map[block.Device]context.CancelFunc{}
+	defer func() {
+		for _, cancel := range pulls {
+			cancel()
+		}
+	}()
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for {
+		var e replicate.Event = replicate.Tick{}
+		select {
+		case <-n.ctx.Done():
+			return
+		case e = <-n.events:
+		case <-timer.C:
+		}
+		if done, ok := e.(replicate.PullDone); ok {
+			pulls[done.Peer]()
+			delete(pulls, done.Peer)
+		}
+		for _, a := range planner.Step(n.o.Clock(), e) {
+			switch a := a.(type) {
+			case replicate.Pull:
+				ctx, cancel := context.WithCancel(n.ctx)
+				pulls[a.Peer] = cancel
+				n.run("pull", func() {
+					n.plan(replicate.PullDone{Peer: a.Peer, Outcome: n.pull(ctx, a.Peer)})
+				})
+			case replicate.Leave:
+				if cancel := pulls[a.Peer]; cancel != nil {
+					cancel()
+				}
+			}
+		}
+		if at, ok := planner.Wake(); ok {
+			timer.Reset(max(at.Sub(n.o.Clock()), time.Millisecond))
+		}
+	}
+}
+
+// dialLoop keeps trying the members we know an address of and are not connected
+// to: at once after the start, then with growing pauses.
+func (n *Network) dialLoop() {
+	pause := time.Second
+	for {
+		n.dialMembers()
+		wait := time.NewTimer(pause/2 + rand.N(pause/2))
+		select {
+		case <-n.ctx.Done():
+			wait.Stop()
+			return
+		case <-wait.C:
+		}
+		pause = min(pause*3/2, 30*time.Second)
+	}
+}
+
+func (n *Network) dialMembers() {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	for p := range n.gate.now.Load().teams {
+		if n.host.Network().Connectedness(p) == network.Connected {
+			continue
+		}
+		addrs, err := n.KeptAddrs(p)
+		if err != nil || len(addrs) == 0 {
+			continue
+		}
+		wg.Go(func() {
+			ctx, cancel := context.WithTimeout(n.ctx, dialTime)
+			defer cancel()
+			if err := n.host.Connect(ctx, peer.AddrInfo{ID: p, Addrs: addrs}); err != nil {
+				n.o.Log.Debug("member not reached", "peer", p, "err", err)
+			}
+		})
+	}
+}
+
+// blockSource serves Bitswap from the store.
+type blockSource struct{ store *store.Store }
+
+// Get returns a block's bytes; bitswap.ErrNotFound if we lack it.
+func (b blockSource) Get(_ context.Context, id block.ID) ([]byte, error) {
+	data, err := b.store.Get(store.Block(id))
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, fmt.Errorf("%w: %s", bitswap.ErrNotFound, id)
+	}
+	return data, err
+}
+
+// Has reports whether we hold a block.
+func (b blockSource) Has(_ context.Context, id block.ID) (bool, error) {
+	return b.store.Has(store.Block(id))
+}
+
+// Size returns a block's length in bytes.
+func (b blockSource) Size(_ context.Context, id block.ID) (int, error) {
+	n, err := b.store.Size(store.Block(id))
+	if errors.Is(err, store.ErrNotFound) {
+		return 0, fmt.Errorf("%w: %s", bitswap.ErrNotFound, id)
+	}
+	return n, err
+}

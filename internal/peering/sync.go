@@ -1,0 +1,423 @@
+package peering
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/core/protocol"
+
+	"github.com/toftdb/toft/block"
+	"github.com/toftdb/toft/crdt"
+	"github.com/toftdb/toft/internal/ledger"
+	"github.com/toftdb/toft/internal/message"
+	"github.com/toftdb/toft/internal/replicate"
+)
+
+// Sync is pull only. The asker says how far it is, the other answers with what is
+// lacking; whoever notices in passing that it is itself behind plans a pull of its
+// own. One direction means one code path, for a live edit that was lost as for a
+// device that was away for a year.
+
+const (
+	roundTime   = 15 * time.Second // one question and its answer
+	fetchTime   = 60 * time.Second // one window of blocks
+	fetchWindow = 512              // blocks asked of Bitswap at once
+	maxRounds   = 10_000           // answers to one pull; each brought something
+	moveEvery   = 64               // blocks between two signs of progress
+)
+
+// pull asks one peer for everything it has that we lack, in all teams we share.
+func (n *Network) pull(ctx context.Context, dev block.Device) replicate.Outcome {
+	p := PeerOf(dev)
+	s, err := n.open(ctx, p, message.SyncProtocol)
+	if err != nil {
+		n.o.Log.Debug("sync not opened", "peer", p, "err", err)
+		return replicate.Failed
+	}
+	defer s.Close()
+	stop := context.AfterFunc(ctx, func() { _ = s.Reset() })
+	defer stop()
+	progressed, err := n.pullTeams(ctx, p, s)
+	if err != nil {
+		_ = s.Reset()
+		n.o.Log.Debug("sync broke off", "peer", p, "err", err)
+	}
+	switch {
+	case ctx.Err() != nil:
+		return replicate.Stalled
+	case err != nil:
+		return replicate.Failed
+	case progressed:
+		return replicate.Progressed
+	}
+	return replicate.Equal
+}
+
+// open opens a stream that also works over a relayed, limited connection.
+func (n *Network) open(ctx context.Context, p peer.ID, proto string) (network.Stream, error) {
+	ctx, cancel := context.WithTimeout(network.WithAllowLimitedConn(ctx, "toft"), roundTime)
+	defer cancel()
+	return n.host.NewStream(ctx, p, protocol.ID(proto))
+}
+
+// pullTeams first compares summaries; only for teams that differ it asks on.
+func (n *Network) pullTeams(ctx context.Context, p peer.ID, s network.Stream) (progressed bool, err error) {
+	var req message.Request
+	teams := slices.Clone(n.gate.teams(p))
+	slices.SortFunc(teams, func(a, b block.TeamID) int { return bytes.Compare(a[:], b[:]) })
+	for _, id := range teams {
+		if c := n.ledger.Chain(id); c != nil {
+			req.Teams = append(req.Teams, message.TeamRequest{Team: id, Summary: c.Summary()})
+		}
+	}
+	resp, err := ask(s, req)
+	if err != nil {
+		return false, err
+	}
+	for _, t := range resp.Teams {
+		c := n.ledger.Chain(t.Team)
+		switch {
+		case c == nil:
+			continue
+		case t.Equal:
+			n.agreed(c, p)
+			continue
+		}
+		got, err := n.pullTeam(ctx, p, s, c)
+		progressed = progressed || got
+		if err != nil {
+			return progressed, err
+		}
+	}
+	return progressed, nil
+}
+
+// pullTeam asks until an answer brings nothing new. The chain comes before the
+// data: whether a commit counts depends on it.
+func (n *Network) pullTeam(ctx context.Context, p peer.ID, s network.Stream, c *ledger.Chain) (progressed bool, err error) {
+	n.count(c.ID(), 1)
+	defer func() {
+		n.count(c.ID(), -1)
+		if progressed {
+			n.announceAll(c)
+		}
+	}()
+	for range maxRounds {
+		resp, err := ask(s, message.Request{Teams: []message.TeamRequest{c.Request()}})
+		if err != nil || len(resp.Teams) != 1 || resp.Teams[0].Team != c.ID() {
+			return progressed, err
+		}
+		t := resp.Teams[0]
+		links, err := c.Receive(ctx, t.Links)
+		if err != nil {
+			return progressed, err
+		}
+		commits := 0
+		for _, db := range t.DBs {
+			d := n.ledger.Database(db.DB)
+			if d == nil || d.Team() != c {
+				continue // of links that come with the next answer
+			}
+			got, err := n.take(ctx, p, d, db)
+			commits += got
+			if err != nil {
+				return progressed || links+commits > 0, err
+			}
+		}
+		if links+commits == 0 {
+			n.agreed(c, p)
+			return progressed, nil
+		}
+		progressed = true
+		n.moving(p)
+	}
+	return progressed, fmt.Errorf("%s answered %d times and was not done", p, maxRounds)
+}
+
+// take applies what a peer says we lack of one database: inline commits first, the
+// rest over Bitswap, window by window in causal order.
+func (n *Network) take(ctx context.Context, p peer.ID, d *ledger.Database, r message.DBResponse) (applied int, err error) {
+	have := make(map[block.ID][]byte, len(r.Inline))
+	for _, data := range r.Inline {
+		have[block.Sum(data)] = data
+	}
+	lacking := slices.DeleteFunc(slices.Clone(r.Lacking), d.Has)
+	for window := range slices.Chunk(lacking, fetchWindow) {
+		if err := n.fetch(ctx, p, d.Team(), window, have); err != nil {
+			return applied, err
+		}
+		var in []ledger.Candidate
+		for _, id := range window {
+			if data, ok := have[id]; ok {
+				in = append(in, ledger.Candidate{Data: data, Linked: have})
+			}
+		}
+		out, err := d.Commit(ctx, in)
+		applied += out.Applied
+		if err == nil && len(out.Needs) > 0 {
+			// Large values and operations stand in blocks of their own.
+			if err = n.fetch(ctx, p, d.Team(), out.Needs, have); err == nil {
+				out, err = d.Commit(ctx, in)
+				applied += out.Applied
+			}
+		}
+		if err != nil {
+			return applied, err
+		}
+		if out.Rejected != nil {
+			n.o.Log.Warn("commit refused", "db", d.ID(), "from", p, "err", out.Rejected)
+		}
+		for _, id := range window {
+			delete(have, id)
+		}
+		n.moving(p)
+	}
+	return applied, nil
+}
+
+// fetch adds the blocks that have lacks, from the peer that told of them and from
+// any other member.
+func (n *Network) fetch(ctx context.Context, p peer.ID, c *ledger.Chain, ids []block.ID, have map[block.ID][]byte) error {
+	want := slices.DeleteFunc(slices.Clone(ids), func(id block.ID) bool { _, ok := have[id]; return ok })
+	if len(want) == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, fetchTime)
+	defer cancel()
+	for f, err := range n.exchange.GetMany(ctx, want, n.holders(c, p)) {
+		if err != nil {
+			return fmt.Errorf("fetch %d blocks of %s: %w", len(want), c.ID(), err)
+		}
+		have[f.ID] = f.Data
+		if len(have)%moveEvery == 0 {
+			n.moving(p)
+		}
+	}
+	return nil
+}
+
+// holders lists the connected members of the team, p first.
+func (n *Network) holders(c *ledger.Chain, p peer.ID) []peer.ID {
+	from := []peer.ID{p}
+	for _, q := range n.host.Network().Peers() {
+		if q != p && n.gate.in(q, c.ID()) {
+			from = append(from, q)
+		}
+	}
+	return from
+}
+
+// ask sends one request and reads its response.
+func ask(s network.Stream, req message.Request) (message.Response, error) {
+	if len(req.Teams) == 0 {
+		return message.Response{}, nil
+	}
+	data, err := req.Encode()
+	if err != nil {
+		return message.Response{}, err
+	}
+	if err := s.SetDeadline(time.Now().Add(roundTime)); err != nil {
+		return message.Response{}, err
+	}
+	if err := message.Write(s, data); err != nil {
+		return message.Response{}, err
+	}
+	if data, err = message.Read(s, message.MaxFrame); err != nil {
+		return message.Response{}, err
+	}
+	return message.ParseResponse(data)
+}
+
+// serveSync answers requests on one stream until the asker is done.
+func (n *Network) serveSync(s network.Stream) {
+	defer s.Close()
+	p := s.Conn().RemotePeer()
+	for {
+		if err := s.SetDeadline(time.Now().Add(fetchTime + roundTime)); err != nil {
+			return
+		}
+		data, err := message.Read(s, message.MaxFrame)
+		if err != nil {
+			return // the asker is done, or gone
+		}
+		req, err := message.ParseRequest(data)
+		if err != nil {
+			_ = s.Reset()
+			return
+		}
+		data, err = n.answer(p, req).Encode()
+		if err == nil {
+			err = message.Write(s, data)
+		}
+		if err != nil {
+			n.o.Log.Debug("sync not answered", "peer", p, "err", err)
+			_ = s.Reset()
+			return
+		}
+	}
+}
+
+// answer tells a peer what it lacks. Teams it is not in are left out: unknown and
+// forbidden look the same.
+func (n *Network) answer(p peer.ID, req message.Request) message.Response {
+	var resp message.Response
+	room := message.MaxInline
+	for _, t := range req.Teams {
+		c := n.ledger.Chain(t.Team)
+		if c == nil || !n.gate.in(p, t.Team) {
+			continue
+		}
+		sum := c.Summary()
+		if t.Summary == sum {
+			resp.Teams = append(resp.Teams, message.TeamResponse{Team: t.Team, Equal: true})
+			n.agreed(c, p)
+			continue
+		}
+		r := message.TeamResponse{Team: t.Team, Summary: sum}
+		if len(t.ChainHeads) > 0 || len(t.DBs) > 0 || t.Summary == nothingYet() {
+			n.fill(c, &r, t, &room)
+			if n.behind(c, t) {
+				n.ahead(p)
+			}
+		}
+		resp.Teams = append(resp.Teams, r)
+	}
+	return resp
+}
+
+// nothingYet is the summary of a device that holds nothing of a team: what a
+// joiner says, who has no chain heads to name.
+func nothingYet() [32]byte { return message.Summary(nil, nil) }
+
+// fill puts into r what the asker of t lacks.
+func (n *Network) fill(c *ledger.Chain, r *message.TeamResponse, t message.TeamRequest, room *int) {
+	r.ChainHeads = c.Heads()
+	size := 0
+	for _, id := range c.Since(t.ChainHeads) {
+		u, err := n.ledger.Stored(id)
+		if err != nil {
+			n.o.Log.Error("own chain cannot be served", "team", c.ID(), "err", err)
+			return
+		}
+		if size += len(u.Data()); size > message.MaxInlineLinks || len(r.Links) == message.MaxLinks {
+			r.MoreLinks = true
+			break
+		}
+		r.Links = append(r.Links, u.Data())
+	}
+	if r.MoreLinks || c.Provisional() {
+		return // chain before data; and nothing of ours before the join is confirmed
+	}
+	asked := map[block.DBID][]byte{}
+	for _, db := range t.DBs {
+		asked[db.DB] = db.Frontier
+	}
+	for _, d := range c.Databases() {
+		if db, ok := n.answerDB(d, asked[d.ID()], room); ok {
+			r.DBs = append(r.DBs, db)
+		}
+	}
+}
+
+// answer tells what a holder of an encoded frontier lacks of this database.
+func (n *Network) answerDB(d *ledger.Database, frontier []byte, room *int) (message.DBResponse, bool) {
+	theirs, err := crdt.ParseFrontier(frontier)
+	if err != nil {
+		return message.DBResponse{}, false
+	}
+	r := message.DBResponse{DBHeads: d.Heads()}
+	err = d.View(func(rep *crdt.Replica) error {
+		r.Frontier = rep.Frontier().Encode()
+		r.Lacking = rep.Since(theirs)
+		return nil
+	})
+	if err != nil {
+		return message.DBResponse{}, false
+	}
+	if len(r.Lacking) > message.MaxLacking {
+		r.Lacking, r.More = r.Lacking[:message.MaxLacking], true
+	}
+	for _, id := range r.Lacking {
+		u, err := n.ledger.Stored(id)
+		if err != nil || len(u.Data()) > *room || len(r.Inline) == message.MaxInlineCommits {
+			break
+		}
+		*room -= len(u.Data())
+		r.Inline = append(r.Inline, u.Data())
+	}
+	return r, true
+}
+
+// behind reports whether the asker knows something we do not.
+func (n *Network) behind(c *ledger.Chain, t message.TeamRequest) bool {
+	for _, id := range t.ChainHeads {
+		if !c.Has(id) {
+			return true
+		}
+	}
+	for _, db := range t.DBs {
+		d := n.ledger.Database(db.DB)
+		theirs, err := crdt.ParseFrontier(db.Frontier)
+		if d == nil || err != nil {
+			continue
+		}
+		covered := true
+		_ = d.View(func(r *crdt.Replica) error { covered = r.Covers(theirs); return nil })
+		if !covered {
+			return true
+		}
+	}
+	return false
+}
+
+// agreed notes that a peer holds exactly what we do of a team: what status calls in
+// sync, and what ends a provisional join.
+func (n *Network) agreed(c *ledger.Chain, p peer.ID) {
+	dev, ok := DeviceOf(p)
+	if !ok {
+		return
+	}
+	sum := c.Summary()
+	n.mu.Lock()
+	if n.agreements[c.ID()] == nil {
+		n.agreements[c.ID()] = map[block.Device][32]byte{}
+	}
+	n.agreements[c.ID()][dev] = sum
+	n.mu.Unlock()
+	ended, err := c.Agreed(n.ctx, dev)
+	if err != nil {
+		n.o.Log.Error("join not confirmed", "team", c.ID(), "err", err)
+	}
+	if ended {
+		n.announceAll(c)
+	}
+}
+
+// Agrees reports whether a peer was last heard to hold exactly what we hold now of a
+// team.
+func (n *Network) Agrees(c *ledger.Chain, p peer.ID) bool {
+	dev, ok := DeviceOf(p)
+	n.mu.Lock()
+	sum, heard := n.agreements[c.ID()][dev]
+	n.mu.Unlock()
+	return ok && heard && sum == c.Summary()
+}
+
+// Pulling reports whether a pull of a team is in flight.
+func (n *Network) Pulling(team block.TeamID) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.pulls[team] > 0
+}
+
+// count notes a pull of a team that begins (1) or ends (-1).
+func (n *Network) count(team block.TeamID, by int) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.pulls[team] += by
+}

@@ -1,0 +1,78 @@
+package node
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/toftdb/toft/block"
+	"github.com/toftdb/toft/crdt"
+	"github.com/toftdb/toft/internal/ledger"
+	"github.com/toftdb/toft/internal/store"
+	"github.com/toftdb/toft/node/api"
+	"github.com/toftdb/toft/team"
+)
+
+// fixDamage is the way out of a damaged block while there is no repair command.
+const fixDamage = "nothing was changed; the other devices of the team hold the same data: keep this directory, and join again from a new one"
+
+func errClosing() error { return api.ErrClosed.With("the node is closing", "start it again") }
+
+// doorError turns errors of the rooms below into the door's.
+func doorError(err error) error {
+	var conflict *crdt.ConflictError
+	var bad *crdt.BadDocError
+	var refused *team.RefusedError
+	var damage *ledger.DamageError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &conflict):
+		return api.ErrConflict.Wrap(err, "read the document again and repeat the change")
+	case errors.Is(err, crdt.ErrExists):
+		return api.ErrExists.Wrap(err, "leave out --if-absent to overwrite")
+	case errors.Is(err, crdt.ErrNotFound):
+		return api.ErrNotFound.Wrap(err, "")
+	case errors.As(err, &bad):
+		return api.ErrBadDocument.Wrap(err, "nothing was written")
+	case errors.As(err, &refused):
+		return api.ErrForbidden.Wrap(err, "ask an admin of the team")
+	case errors.Is(err, block.ErrMalformed):
+		return api.ErrVerify.Wrap(err, "")
+	case errors.Is(err, ledger.ErrClosed):
+		return errClosing()
+	case errors.Is(err, ledger.ErrForbidden):
+		return api.ErrForbidden.Wrap(err, "ask an admin of the team")
+	case errors.Is(err, ledger.ErrNoKey):
+		return api.ErrKeyLocked.Wrap(err, "wait until another member is online")
+	case errors.As(err, &damage):
+		return api.ErrVerify.Wrap(err, fixDamage)
+	}
+	return storeError(err)
+}
+
+// storeError turns what the store says into the door's errors.
+func storeError(err error) error {
+	var locked *store.LockedError
+	var version *store.VersionError
+	var corrupt *store.CorruptError
+	var full *store.DiskFullError
+	switch {
+	case errors.As(err, &locked):
+		return api.ErrStoreLocked.Wrap(err, "stop the other process, or give this one a directory of its own with --dir")
+	case errors.As(err, &version):
+		return api.ErrFormat.Wrap(err, "upgrade toft; nothing was changed")
+	case errors.As(err, &corrupt):
+		return api.ErrVerify.Wrap(err, fixDamage)
+	case errors.As(err, &full):
+		return api.ErrDiskFull.Wrap(err, "free some space; nothing that was acknowledged is lost")
+	}
+	return err
+}
+
+// keyError turns what the keystore says into the door's errors.
+func keyError(err error) error {
+	if err == nil {
+		return nil
+	}
+	return api.ErrKeyLocked.Wrap(fmt.Errorf("keystore: %w", err), "nothing was changed; restore the keystore files of this directory")
+}
