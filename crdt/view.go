@@ -24,10 +24,10 @@ type Conflict struct {
 // the winner, or whom the winner's author had not seen.
 type Other struct {
 	Value any
-	// Device and Time of the assignment; zero for a sum of increments, which has
-	// no single author.
-	Device block.Device
-	Time   wire.Time
+	// Actor and Time of the assignment; zero for a sum of increments, which has no
+	// single author.
+	Actor block.Actor
+	Time  wire.Time
 }
 
 // stores resolve references: the bytes of the value behind a keyed hash, and the
@@ -150,14 +150,14 @@ func (v *viewer) lose(n *node, win *asg, object shown, live bool, sum total, val
 		a := &n.asgs[i]
 		if !a.val.object() && (win == nil || !a.val.is(win.val)) {
 			s := a.stamp()
-			others = append(others, Other{v.cell(a.val), s.dot.Actor.Device, s.time})
+			others = append(others, Other{v.cell(a.val), s.dot.Actor, s.time})
 		}
 	}
 	slices.SortStableFunc(others, func(a, b Other) int { return cmp.Compare(b.Time, a.Time) })
 	if object.present {
 		o := Other{Value: object.value}
 		if object.stamp.time > 0 {
-			o.Device, o.Time = object.stamp.dot.Actor.Device, object.stamp.time
+			o.Actor, o.Time = object.stamp.dot.Actor, object.stamp.time
 		}
 		others = append(others, o)
 	}
