@@ -3,7 +3,9 @@ package team
 import (
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -127,6 +129,7 @@ func confirming(w *world, id block.ID) string {
 // them hostile, and adds them to a world.
 type soup struct {
 	w     *world
+	court bool            // admins at each other's throats: little else than cuts
 	pick  func(n int) int // 0 ≤ … < n
 	names []string
 	size  int
@@ -146,8 +149,16 @@ func (s *soup) grow() {
 			names = append(names, name)
 		}
 	}
-	for _, who := range soupPeople[1 : 1+s.pick(4)] { // a team to begin with
-		put("a", add(who, Role(2+s.pick(3))), names[len(names)-1])
+	team := soupPeople[1 : 1+s.pick(4)] // to begin with
+	if s.court {
+		team = soupPeople[1:]
+	}
+	for _, who := range team {
+		r := Role(2 + s.pick(3))
+		if s.court {
+			r = RoleAdmin
+		}
+		put("a", add(who, r), names[len(names)-1])
 	}
 	if s.pick(2) == 0 {
 		put("a", invite("i0", InviteMember, Role(2+s.pick(2)), uint64(s.pick(3))), names[len(names)-1])
@@ -212,7 +223,11 @@ func (s *soup) content(names []string, author string) made {
 	who, r := one(s, soupPeople), Role(2+s.pick(3))
 	invites := s.of(names, ActInvite)
 	cuts := s.of(names, ActSetRole, ActRemoveMember, ActRemoveDevice)
-	switch s.pick(22) {
+	kind := s.pick(22)
+	if s.court {
+		kind = []int{0, 3, 3, 4, 5, 5, 6, 7, 9, 9, 9, 17}[s.pick(12)]
+	}
+	switch kind {
 	case 0, 1, 2:
 		return add(who, r)
 	case 3, 4:
@@ -227,6 +242,9 @@ func (s *soup) content(names []string, author string) made {
 		return dropDev(one(s, soupDevices))
 	case 9, 10:
 		if len(cuts) > 0 {
+			if s.pick(2) == 0 {
+				cuts = cuts[max(0, len(cuts)-3):]
+			}
 			return confirm(one(s, cuts))
 		}
 	case 11:
@@ -276,7 +294,7 @@ func (s *soup) content(names []string, author string) made {
 func newSoup(t testing.TB, seed uint64, size int) *world {
 	rng := rand.New(rand.NewPCG(seed, 1))
 	w := newSalted(t, "a", fmt.Sprint(seed), rng.IntN(3) == 0)
-	s := &soup{w: w, pick: rng.IntN, size: size}
+	s := &soup{w: w, pick: rng.IntN, size: size, court: rng.IntN(3) == 0}
 	s.grow()
 	return w
 }
@@ -286,6 +304,8 @@ func TestModel(t *testing.T) {
 	n := 1500
 	if testing.Short() {
 		n = 200
+	} else if more, err := strconv.Atoi(os.Getenv("TOFT_TEAM_SOUPS")); err == nil {
+		n = more
 	}
 	allowed, void := map[Action]int{}, map[Action]int{}
 	for seed := range uint64(n) {

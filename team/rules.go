@@ -369,10 +369,10 @@ func (a *actor) removal(r Removal, act Action, seats []int32, own, leaving bool,
 		if !ok || a.invites.get(i).mark == absent {
 			return errors.New("an invitation it revokes is not in its past")
 		}
+		// One that is not open is no error, and is revoked all the same: what closed it
+		// here may fall.
 		a.mayRevoke(i)
-		if x := a.invites.get(i); x.mark == counts && x.revoked == nil {
-			a.f.revokes = append(a.f.revokes, i)
-		}
+		a.f.revokes = append(a.f.revokes, i)
 	}
 	if len(in) == 0 {
 		if r.Confirms.IsZero() || r.Keys != nil {

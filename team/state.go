@@ -279,8 +279,9 @@ func (s *State) addDevices(v *view) {
 		m := v.g.members[st.member]
 		l := v.g.links[st.link]
 		adm := admission{by: v.g.keys[l.author]}
-		if l.action == ActAdmit && m.link != st.link {
-			adm.inviter = v.g.keys[m.id]
+		if l.action == ActAdmit {
+			inviter := v.g.seats[v.g.links[l.invite].seat].member
+			adm.inviter = v.g.keys[v.g.members[inviter].id]
 		}
 		s.admitted[l.id] = adm
 		info := Device{
@@ -391,8 +392,8 @@ func (s *State) Device(key block.Device) (Device, bool) {
 	return s.devices[i], true
 }
 
-// AdmittedBy returns the author of a seating link and, for the seat of a device
-// that came by its owner's invitation, the id of the inviter's member; else zero.
+// AdmittedBy returns the author of a seating link and, if it came by an invitation,
+// the id of the member who invited; else zero.
 func (s *State) AdmittedBy(seat block.ID) (admitter, inviter block.Device) {
 	x := s.admitted[seat]
 	return x.by, x.inviter
