@@ -98,31 +98,17 @@ func (k BoxKey) Equal(o BoxKey) bool { return k.KEM == o.KEM && bytes.Equal(k.Pu
 // IsZero reports whether no key is set.
 func (k BoxKey) IsZero() bool { return k.KEM == 0 && len(k.Public) == 0 }
 
-// Parse returns the key for sealing, refusing unknown mechanisms, wrong sizes and
-// keys whose X25519 half is of low order: such a key parses, and would fail only
-// when somebody seals to it, which must not be able to abort a rotation.
+// Parse returns the key for sealing, refusing unknown mechanisms and wrong sizes.
+// A key of low order parses, and sealing to it fails: see Check.
 func (k BoxKey) Parse() (hpke.PublicKey, error) {
 	var kem hpke.KEM
-	var ec []byte
 	switch {
 	case k.KEM == KEMHybrid && len(k.Public) == 1216:
-		kem, ec = hpke.MLKEM768X25519(), k.Public[1184:]
+		kem = hpke.MLKEM768X25519()
 	case k.KEM == KEMX25519 && len(k.Public) == 32:
-		kem, ec = hpke.DHKEM(ecdh.X25519()), k.Public
+		kem = hpke.DHKEM(ecdh.X25519())
 	default:
 		return nil, fmt.Errorf("%w: HPKE key of kem %#04x with %d bytes", ErrKey, uint16(k.KEM), len(k.Public))
-	}
-	pub, err := ecdh.X25519().NewPublicKey(ec)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %v", ErrKey, err)
-	}
-	// Any scalar shows a low-order point: the product is zero and ECDH refuses.
-	probe, err := ecdh.X25519().NewPrivateKey(bytes.Repeat([]byte{0x42}, 32))
-	if err != nil {
-		return nil, fmt.Errorf("%w: %v", ErrKey, err)
-	}
-	if _, err := probe.ECDH(pub); err != nil {
-		return nil, fmt.Errorf("%w: low-order X25519 key", ErrKey)
 	}
 	pk, err := kem.NewPublicKey(k.Public)
 	if err != nil {
@@ -131,8 +117,27 @@ func (k BoxKey) Parse() (hpke.PublicKey, error) {
 	return pk, nil
 }
 
-// Check reports whether the key can receive a lockbox.
-func (k BoxKey) Check() error { _, err := k.Parse(); return err }
+// Check reports whether the key can receive a lockbox: it parses, and its X25519
+// half is not of low order. Such a key would fail only when somebody seals to it,
+// so it must not enter a chain. Check it wherever one enters, as a [Device].
+func (k BoxKey) Check() error {
+	if _, err := k.Parse(); err != nil {
+		return err
+	}
+	pub, err := ecdh.X25519().NewPublicKey(k.Public[len(k.Public)-32:]) // X-Wing ends with it
+	if err != nil {
+		return fmt.Errorf("%w: %v", ErrKey, err)
+	}
+	// Any scalar shows a low-order point: the product is zero and ECDH refuses.
+	probe, err := ecdh.X25519().NewPrivateKey(bytes.Repeat([]byte{0x42}, 32))
+	if err != nil {
+		return fmt.Errorf("%w: %v", ErrKey, err)
+	}
+	if _, err := probe.ECDH(pub); err != nil {
+		return fmt.Errorf("%w: low-order X25519 key", ErrKey)
+	}
+	return nil
+}
 
 // BoxKey returns the X25519 key that the device's Ed25519 key maps to (RFC 7748
 // birational map), for devices known only by their did:key.

@@ -171,7 +171,7 @@ func TestBoxKeysThatCannotReceiveAreRefused(t *testing.T) {
 		"kem of another":  {KEM: block.KEMX25519, Public: good},
 		"ML-KEM overflow": {KEM: block.KEMHybrid, Public: notReduced},
 	} {
-		if _, err := k.Parse(); !errors.Is(err, block.ErrKey) {
+		if _, err := k.Parse(); !errors.Is(err, block.ErrKey) || !errors.Is(k.Check(), block.ErrKey) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
