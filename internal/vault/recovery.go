@@ -53,7 +53,7 @@ func recoverySum(seed []byte) []byte {
 	return sum[:recoveryCheck]
 }
 
-// ParseRecovery reads the words back; case and dashes do not matter. The error
+// ParseRecovery reads the words back; case does not matter. The error
 // names the position of a wrong word, never the word.
 func ParseRecovery(list []string) (RecoverySeed, error) {
 	if len(list) != RecoveryWords {

@@ -1,8 +1,8 @@
 // Package words writes bytes as words that people can read aloud and compare:
 // fingerprints of devices, the transcript of a join, the recovery kit.
 //
-// The list is EFF's short word list: 1,296 words of three to five letters, in
-// alphabetical order, so a word is worth 10.3 bits. Bytes are read as one
+// The list is EFF's short word list with one word changed: 1,296 words of three to
+// five letters, in alphabetical order, so a word is worth 10.3 bits. Bytes are read as one
 // big-endian number and written in base 1,296, most significant word first, a
 // fixed number of words:
 //
@@ -27,7 +27,9 @@ import (
 
 // eff_short.txt is "EFF's Short Wordlist #1" by Joseph Bonneau and the Electronic
 // Frontier Foundation (https://www.eff.org/dice), Creative Commons Attribution
-// 3.0 US, without the dice numbers. Its order is part of the format.
+// 3.0 US, without the dice numbers and with one change: the original has both
+// "yoyo" and "yo-yo", which nobody can tell apart by ear; the second is "yolk" here.
+// The order is part of the format.
 //
 //go:embed eff_short.txt
 var text string
@@ -41,20 +43,16 @@ var ErrWord = errors.New("not a word of the list")
 // table is the list in both directions.
 type table struct {
 	words []string
-	index map[string]int64 // by plain form
+	index map[string]int64
 }
 
 var list = sync.OnceValue(func() table {
 	t := table{words: strings.Fields(text), index: make(map[string]int64, Count)}
 	for i, w := range t.words {
-		t.index[plain(w)] = int64(i)
+		t.index[w] = int64(i)
 	}
 	return t
 })
-
-// plain is how words compare: what people type varies in case and in the dash of
-// "yo-yo".
-func plain(w string) string { return strings.ToLower(strings.ReplaceAll(w, "-", "")) }
 
 // Words returns n words for b: the number b (big-endian) modulo 1296^n. Where
 // 1296^n exceeds 256^len(b) nothing is lost and [Bytes] is the inverse.
@@ -74,7 +72,7 @@ func Words(b []byte, n int) []string {
 func Bytes(in []string, size int) ([]byte, error) {
 	v, base := new(big.Int), big.NewInt(Count)
 	for i, w := range in {
-		digit, ok := list().index[plain(w)]
+		digit, ok := list().index[strings.ToLower(w)]
 		if !ok {
 			return nil, fmt.Errorf("%w: word %d", ErrWord, i+1)
 		}
