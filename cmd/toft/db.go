@@ -43,7 +43,7 @@ func (a *app) dbCreateCmd() *cobra.Command {
 }
 
 func (a *app) printDB(d api.DBInfo) {
-	a.pairs("database", d.Name, "id", d.ID, "team", d.Team, "documents", count(d.Docs), "size", bytes(d.Bytes))
+	a.pairs("database", d.Name, "id", d.ID, "team", d.Team, "documents", count(d.Docs), "size", size(d.Bytes))
 }
 
 func (a *app) dbListCmd() *cobra.Command {
@@ -54,7 +54,7 @@ func (a *app) dbListCmd() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.with(cmd, local, func(ctx context.Context, door api.API) error {
 				return list(a, door.DBs(ctx), []string{"DATABASE", "TEAM", "DOCS", "SIZE", "ID"}, func(d api.DBInfo) []string {
-					return []string{d.Name, d.Team, count(d.Docs), bytes(d.Bytes), short(d.ID)}
+					return []string{d.Name, d.Team, count(d.Docs), size(d.Bytes), short(d.ID)}
 				})
 			})
 		},

@@ -204,14 +204,14 @@ func (a *app) peersCmd() *cobra.Command {
 					if p.RTTMs > 0 {
 						rtt = fmt.Sprintf("%.1f ms", p.RTTMs)
 					}
-					return []string{p.Device, p.Member, p.Path, rtt, bytes(p.RX), bytes(p.TX), p.PeerID, p.Addr}
+					return []string{p.Device, p.Member, p.Path, rtt, size(p.RX), size(p.TX), p.PeerID, p.Addr}
 				})
 			})
 		},
 	}
 }
 
-func bytes(n int64) string { return humanize.IBytes(uint64(max(n, 0))) }
+func size(n int64) string { return humanize.IBytes(uint64(max(n, 0))) }
 
 func (a *app) connectCmd() *cobra.Command {
 	return &cobra.Command{
