@@ -121,6 +121,9 @@ func (c *Chain) Add(u *UnverifiedLink) error {
 	}
 	l.facts = f
 	c.insert(l)
+	if c.other != nil {
+		_ = c.other.Add(c.rosterLink(l)) // what it refuses is not on the roster
+	}
 	return nil
 }
 
@@ -289,6 +292,38 @@ func (g *graph) number(l *link) {
 	}
 }
 
+// Roster returns the roster fold: whom replicas give ciphertext. It is not narrower
+// than State; a member serves those who are in either.
+func (c *Chain) Roster() *State {
+	if c.g.roster {
+		return c.State()
+	}
+	if c.other == nil {
+		genesis := c.g.links[0]
+		c.other, _ = newChain(&UnverifiedLink{ // cannot fail: it is a genesis
+			ID: genesis.id, Content: genesis.content,
+			Header: block.Header{Kind: block.KindLink, Author: c.g.keys[genesis.author]},
+		}, true)
+		for _, l := range c.g.links[1:] {
+			_ = c.other.Add(c.rosterLink(l))
+		}
+	}
+	return c.other.State()
+}
+
+// rosterLink is a stored link as a replica gets it, without its lockboxes, which
+// were checked when it was added here.
+func (c *Chain) rosterLink(l *link) *UnverifiedLink {
+	h := block.Header{
+		Kind: block.KindLink, Team: c.g.team, Generation: block.Generation(c.g.team), Parents: len(l.parents),
+		Author: c.g.keys[l.author], Seat: c.g.links[c.g.seats[l.seat].link].id, Critical: l.critical,
+	}
+	for _, p := range l.parents {
+		h.Links = append(h.Links, c.g.links[p].id)
+	}
+	return &UnverifiedLink{ID: l.id, Header: h, Content: l.content, Time: l.time}
+}
+
 // view returns the view under all heads.
 func (c *Chain) view() *view {
 	if c.current == nil {
@@ -389,7 +424,7 @@ func (c *Chain) Log() []Entry {
 	}
 	step := func(v *view, ns, heads []int32) *view {
 		r := newResolver(v, ns)
-		r.force3()
+		r.settle()
 		note(r)
 		return r.view(heads)
 	}

@@ -48,6 +48,7 @@ type facts struct {
 	member  int32   // number of the member a seating link belongs to
 	keys    *Keys   // of the generation it makes
 	gens    []int32 // and the generations current before it
+	checked bool    // roster fold: its author's seat could be checked
 }
 
 // seat is a place on the team: (link, key). A link makes up to two.

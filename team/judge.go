@@ -135,7 +135,3 @@ func dataHeads(c Content, db block.DBID) []block.ID {
 	}
 	return nil
 }
-
-// Roster returns the roster fold: who is given ciphertext and may connect. It is
-// never narrower than State, because it takes on trust what replicas cannot check.
-func (c *Chain) Roster() *State { return c.State() }

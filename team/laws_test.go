@@ -77,6 +77,21 @@ func (w *world) agree() {
 	}
 }
 
+// rosterCovers wants every active device of the member fold on the roster, and
+// every link the member fold took taken by the roster's chain.
+func (w *world) rosterCovers() {
+	w.t.Helper()
+	roster := w.chain.Roster()
+	for _, d := range w.chain.State().Devices() {
+		if d.Status == StatusActive && !roster.Active(d.Key) {
+			w.t.Fatalf("%s is active but not on the roster\nmember %s\nroster %s\n%s", nameOfDev(d.Key), w.team(), teamOf(roster), w.story())
+		}
+	}
+	for _, l := range w.chain.g.links {
+		require.True(w.t, w.chain.other.Has(l.id), "%s is not in the roster's chain\n%s", w.nameOf(l.id), w.story())
+	}
+}
+
 // story lists the links of a world, so that a failure can be drawn.
 func (w *world) story() string {
 	var s strings.Builder
@@ -311,6 +326,7 @@ func TestModel(t *testing.T) {
 	for seed := range uint64(n) {
 		w := newSoup(t, seed, 6+int(seed%30))
 		w.agree()
+		w.rosterCovers()
 		for _, e := range w.chain.Log() {
 			allowed[e.Action]++
 			if !e.Valid {

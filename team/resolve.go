@@ -50,8 +50,17 @@ func (b bits) or(o bits) {
 // resolve returns the view under heads, whose past is that of base and the links.
 func resolve(base *view, ns, heads []int32) *view {
 	r := newResolver(base, ns)
-	r.force3()
+	r.settle()
 	return r.view(heads)
+}
+
+// settle decides which cuts are in force.
+func (r *resolver) settle() {
+	if r.g.roster {
+		r.forceRoster()
+	} else {
+		r.force3(func(int) bool { return true })
+	}
 }
 
 func newResolver(base *view, ns []int32) *resolver {
@@ -131,8 +140,9 @@ func (r *resolver) before(a, b int32) bool {
 }
 
 // force3 is rule 3: visit the cuts, seniors first, each after the cuts in its own
-// past, and take those that nothing speaks against. A cut once taken stands.
-func (r *resolver) force3() {
+// past, and take those that nothing speaks against. A cut once taken stands. The
+// roster fold does not believe all of them.
+func (r *resolver) force3(believed func(i int) bool) {
 	senior := func(i, j int) int {
 		a, b := r.ls[i], r.ls[j]
 		leaving := func(l *link) int {
@@ -144,7 +154,9 @@ func (r *resolver) force3() {
 		return cmp.Or(r.g.rank(a.seat, b.seat), cmp.Compare(leaving(a), leaving(b)), r.g.later(a.n, b.n))
 	}
 	for _, i := range order(r.cuts, senior, func(i, j int) bool { return r.before(r.ls[i].n, r.ls[j].n) }) {
-		r.take(i)
+		if believed(i) {
+			r.take(i)
+		}
 	}
 }
 

@@ -151,6 +151,9 @@ func (r *resolver) view(heads []int32) *view {
 	}
 	r.setRoles(v)
 	r.generations(v)
+	if r.g.roster {
+		r.check(v)
+	}
 	r.countActive(v)
 	if len(r.ls) == 1 && r.ls[0].keys != nil && r.ls[0].after == nil {
 		r.ls[0].after = v

@@ -24,6 +24,7 @@ type view struct {
 	of      []int32 // the latest counting MEMBER_OF of each team
 	unknown bool    // a counting link of an unknown action
 	halt    bool    // a counting critical link of an unknown action
+	open    []int32 // roster fold: seats nobody has checked yet
 	era     *byte   // changes whenever a device may have stopped being active
 }
 
@@ -39,6 +40,7 @@ const (
 type seatView struct {
 	mark      mark
 	suspended bool  // its ADMIT, of a device, came too late
+	checked   bool  // roster fold: somebody trustworthy verified how it came
 	ends      *list // cuts in force that end it
 	box       int32 // link that says its HPKE key
 }
