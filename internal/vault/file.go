@@ -27,7 +27,10 @@ func checkAbsent(path string) error {
 
 // writeNew puts data at path, mode 0600, or fails with ErrKeystoreExists. Two
 // processes that do it at once cannot both succeed: link does not replace.
-func writeNew(path string, data []byte) error {
+func writeNew(path string, data []byte) error { return putNew(path, data, os.Link) }
+
+// putNew is writeNew with the link of the file system handed in: not all have one.
+func putNew(path string, data []byte, link func(old, new string) error) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
@@ -39,7 +42,7 @@ func writeNew(path string, data []byte) error {
 		return err
 	}
 	defer os.Remove(temp)
-	err = os.Link(temp, path)
+	err = link(temp, path)
 	switch {
 	case errors.Is(err, fs.ErrExist):
 		return fmt.Errorf("%w: %s", ErrKeystoreExists, path)
