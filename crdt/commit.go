@@ -97,24 +97,23 @@ func (c *Commit) checkParents(body *body) error {
 	if len(pairs) != len(c.Parents) {
 		return malformed("%d parents in the header, %d inside", len(c.Parents), len(pairs))
 	}
-	own := 0
+	var own []block.ID
 	for i, p := range pairs {
 		if p.actor >= len(c.ctx.actors) || p.seq == 0 || p.actor == 0 && p.seq >= c.Seq {
 			return malformed("parent %d", i)
 		}
 		if p == before {
-			own++
-			c.Prev = c.Parents[i]
+			own = append(own, c.Parents[i])
 		}
 		c.parents = append(c.parents, c.ctx.at(p.actor, p.seq))
 	}
-	switch {
-	case own > 1:
-		return malformed("two parents of the same actor and seq")
-	case (c.Seq > 1) != !c.Prev.IsZero() || own == 1 && !body.prev.IsZero():
+	if len(own) == 1 && body.prev.IsZero() {
+		c.Prev = own[0]
+	} else if len(own) == 1 && body.prev == own[0] {
+		return malformed("previous commit is spelled out")
+	}
+	if (c.Seq > 1) != !c.Prev.IsZero() {
 		return malformed("previous commit")
-	case c.Seq > 1 && own == 0 && slices.Contains(c.Parents, c.Prev):
-		return malformed("previous commit is a parent of another seq")
 	}
 	return nil
 }

@@ -13,7 +13,8 @@ import (
 //	 2 secret       number of the database secret; absent: 0
 //	 3 incarnation  8 bytes; with the author in the header, the actor
 //	 4 seq          ≥ 1
-//	 5 prev         ID of the actor's commit before; absent at seq 1 or if a parent
+//	 5 prev         ID of the actor's commit before; absent at seq 1, and if it is the
+//	                only parent of the author and seq − 1
 //	 6 parents      [actor, seq … flat] of the header's parents, in its order; absent
 //	                if there is none, or only the actor's own commit before
 //	 7 team         [ID …] team heads, sorted, 1–64
