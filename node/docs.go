@@ -370,14 +370,7 @@ func (b *dbDoor) Conflicts(_ context.Context, id string) iter.Seq2[api.Conflict,
 	err := b.d.View(func(r *crdt.Replica) error {
 		ids := []string{id}
 		if id == "" {
-			ids = ids[:0]
-			for doc, err := range r.All(crdt.Range{}) {
-				if err != nil {
-					return err
-				}
-				id, _ := idRev(doc)
-				ids = append(ids, id)
-			}
+			ids = r.Conflicted()
 		}
 		for _, id := range ids {
 			conflicts, err := r.Conflicts(id)

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"context"
 	"crypto/ed25519"
 	"errors"
 	"fmt"
@@ -60,7 +61,7 @@ func (n *Node) newHost(listen []string) (host.Host, error) {
 // listen starts the host on the configured addresses. Where one asks for any port,
 // the port drawn last time is tried first, so that peers who know this device find
 // it again after a restart; if it is taken, a new one is drawn.
-func (n *Node) listen() (host.Host, error) {
+func (n *Node) listen(ctx context.Context) (host.Host, error) {
 	for _, a := range n.cfg.Listen {
 		if _, err := multiaddr.NewMultiaddr(a); err != nil {
 			return nil, fmt.Errorf("listen address %q: %w", a, err)
@@ -79,7 +80,7 @@ func (n *Node) listen() (host.Host, error) {
 	if err != nil {
 		return nil, err
 	}
-	return h, n.keepPorts(h.Network().ListenAddresses())
+	return h, n.keepPorts(ctx, h.Network().ListenAddresses())
 }
 
 // ports is what is remembered of listening: what was asked for, and the same with
@@ -104,14 +105,14 @@ func (n *Node) keptPorts() []string {
 	return p.Drawn
 }
 
-func (n *Node) keepPorts(got []multiaddr.Multiaddr) error {
+func (n *Node) keepPorts(ctx context.Context, got []multiaddr.Multiaddr) error {
 	p := ports{Asked: n.cfg.Listen}
 	for _, want := range n.cfg.Listen {
 		p.Drawn = append(p.Drawn, withPort(want, got))
 	}
 	batch := n.store.NewBatch()
 	batch.Set(store.Meta("listen"), wire.Must(p))
-	return n.store.Commit(nil, batch)
+	return n.store.Commit(ctx, batch)
 }
 
 // withPort replaces port 0 in an address by the port of the listener that came of

@@ -95,7 +95,7 @@ func Open(ctx context.Context, cfg Config) (*Node, error) {
 		return nil, errors.Join(doorError(err), n.Close())
 	}
 	if cfg.Network != "" && cfg.Network != config.Offline {
-		if err := n.goLive(); err != nil {
+		if err := n.goLive(ctx); err != nil {
 			return nil, errors.Join(fmt.Errorf("network: %w", err), n.Close())
 		}
 	}
@@ -154,10 +154,10 @@ func (n *Node) committed(d *ledger.Database, b *block.Block) {
 }
 
 // goLive starts the network on our own host, or on the borrowed one.
-func (n *Node) goLive() error {
+func (n *Node) goLive(ctx context.Context) error {
 	n.gate.Refresh(n.ledger)
 	if n.host = n.cfg.Host; n.host == nil {
-		h, err := n.listen()
+		h, err := n.listen(ctx)
 		if err != nil {
 			return err
 		}

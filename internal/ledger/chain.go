@@ -23,6 +23,7 @@ type Chain struct {
 	n     *Ledger
 	id    block.TeamID
 	state atomic.Pointer[team.State]
+	gens  sync.Map // block.Hint → block.Generation, of every link that made one
 
 	mu      sync.Mutex
 	log     *team.Chain
@@ -120,10 +121,20 @@ func (c *Chain) persist(ctx context.Context, blocks ...*block.Block) error {
 // opened takes what a link that counts brings for us: keys in boxes, and the keys
 // of older generations under a new one.
 func (c *Chain) opened(b *block.Block) {
+	if makes(b) {
+		c.gens.Store(b.ID.Hint(), block.Generation(b.ID))
+	}
 	if _, err := c.n.keys.OpenBoxes(c.id, b.ID, b.Header.Author, b.Header.Boxes); err != nil {
 		c.n.o.Log.Warn("lockbox refused", "team", c.id, "link", b.ID, "err", err)
 	}
 	c.history(b)
+}
+
+// makes reports whether a link makes a generation: genesis does, and whatever seals
+// the history of keys under a new one.
+func makes(b *block.Block) bool {
+	body, err := team.ParseBody(b.Body)
+	return b.Header.Genesis() || err == nil && len(body.History) > 0
 }
 
 // history opens the history layers of a link that makes a generation we hold.
@@ -290,6 +301,7 @@ func (c *Chain) sealedUnder(hint block.Hint) (block.Generation, bool) {
 // stored; their hashes are checked again.
 func (n *Ledger) openChain(id block.TeamID) (*Chain, error) {
 	var c *Chain
+	var links []*block.Unverified
 	for e, err := range n.o.Store.Scan(store.Links(id)) {
 		if err != nil {
 			return nil, fmt.Errorf("read chain of %s: %w", id, err)
@@ -306,18 +318,25 @@ func (n *Ledger) openChain(id block.TeamID) (*Chain, error) {
 			if c, err = n.newChain(u); err != nil {
 				return nil, err
 			}
-			c.arrival = 1
 			continue
 		}
-		c.state.Store(c.log.State())
-		if _, err := c.try(u); err != nil {
-			return nil, fmt.Errorf("chain of %s: link %s: %w", id, link, err)
-		}
-		c.arrival++
+		links = append(links, u)
+		c.parked[u.ID] = u
 	}
 	if c == nil || c.id != id {
 		return nil, fmt.Errorf("chain of %s has no genesis on disk", id)
 	}
+	if err := c.readInfo(); err != nil {
+		return nil, err
+	}
+	c.bootstrap()
+	for _, u := range links {
+		if _, err := c.try(u); err != nil {
+			return nil, fmt.Errorf("chain of %s: link %s: %w", id, u.ID, err)
+		}
+		delete(c.parked, u.ID)
+	}
+	c.arrival = uint64(len(links)) + 1
 	c.state.Store(c.log.State())
 	return c, nil
 }
@@ -341,6 +360,7 @@ func (n *Ledger) newChain(u *block.Unverified) (*Chain, error) {
 	}
 	c := &Chain{n: n, id: block.TeamID(b.ID), log: log, parked: map[block.ID]*block.Unverified{}}
 	c.state.Store(log.State())
+	c.gens.Store(b.ID.Hint(), block.Generation(b.ID))
 	if _, err := n.keys.OpenBoxes(block.TeamID{}, b.ID, b.Header.Author, b.Header.Boxes); err != nil {
 		n.o.Log.Warn("lockbox refused", "team", c.id, "err", err)
 	}

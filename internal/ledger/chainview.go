@@ -62,12 +62,11 @@ func (c *Chain) Log() []team.Entry {
 
 // Generation returns the full id of a generation of this team.
 func (c *Chain) Generation(hint block.Hint) (block.Generation, bool) {
-	for _, g := range c.state.Load().Generations() {
-		if g.ID.Hint() == hint {
-			return g.ID, true
-		}
+	g, ok := c.gens.Load(hint)
+	if !ok {
+		return block.Generation{}, false
 	}
-	return block.Generation{}, false
+	return g.(block.Generation), true
 }
 
 // Databases lists the team's databases that are open, in the order of their ids.

@@ -100,9 +100,6 @@ func Open(o Options) (*Ledger, error) {
 		}
 		var c *Chain
 		if c, err = l.openChain(id); err == nil {
-			err = c.readInfo()
-		}
-		if err == nil {
 			l.adopt(c)
 		}
 	}

@@ -46,11 +46,12 @@ type Challenge struct {
 	Nonce    [32]byte     `cbor:"1,keyasint,omitzero"` // random, one use, 30 s
 	Admitter block.Device `cbor:"2,keyasint,omitzero"` // must be the peer of the connection
 	Kind     uint8        `cbor:"3,keyasint,omitzero"` // of the invitation, as in team
-	Role     uint8        `cbor:"4,keyasint,omitzero"` // it gives, as in team
+	Role     uint8        `cbor:"4,keyasint,omitzero"` // it gives, as in team; absent for a device
 	Error    JoinError    `cbor:"5,keyasint,omitzero"` // JoinNotFound or JoinBusy
 }
 
-// Answer proves the seed of the invitation and the device key over the nonce.
+// Answer proves the seed of the invitation and the device key over the nonce. It
+// travels as version ‖ vault.SealAnswer(Answer.Encode): names are for members only.
 type Answer struct {
 	Device     block.Device    `cbor:"1,keyasint"` // must be the peer of the connection
 	BoxKey     block.BoxKey    `cbor:"2,keyasint"`
@@ -111,8 +112,9 @@ func (c Challenge) check() error {
 		}
 		return nil
 	}
-	if c.Nonce == [32]byte{} || c.Kind == 0 || c.Role == 0 {
-		return bad("challenge without nonce, kind or role")
+	const device = 2 // a device takes the role of its member
+	if c.Nonce == [32]byte{} || c.Kind == 0 || (c.Role == 0) != (c.Kind == device) {
+		return bad("challenge without nonce or kind, or with a role that does not go with it")
 	}
 	return keyError("admitter", c.Admitter.Check())
 }

@@ -136,7 +136,7 @@ func (n *Network) prove(ctx context.Context, p peer.ID, code team.Code, signer *
 		Device: proof.Device, BoxKey: proof.BoxKey, Name: proof.Name, DeviceName: proof.DeviceName,
 		R: proof.R, InviteSig: proof.InviteSig, DeviceSig: proof.DeviceSig,
 	}
-	result, err := exchange(s, answer.Encode, message.ParseResult)
+	result, err := exchange(s, func() ([]byte, error) { return seal(answer, ch) }, message.ParseResult)
 	switch {
 	case err != nil:
 		return none(err)
@@ -146,6 +146,28 @@ func (n *Network) prove(ctx context.Context, p peer.ID, code team.Code, signer *
 		return result, proof, api.ErrVerify.With(fmt.Sprintf("%s answered with another team than the code names", p), "ask for a new code over a safe channel")
 	}
 	return result, proof, nil
+}
+
+// seal makes the joiner's answer unreadable to all but the admitter.
+func seal(a message.Answer, ch message.Challenge) ([]byte, error) {
+	plain, err := a.Encode()
+	if err != nil {
+		return nil, err
+	}
+	sealed, err := vault.SealAnswer(ch.Admitter, ch.Nonce, plain)
+	return append([]byte{message.Version}, sealed...), err
+}
+
+// unseal is the admitter's side of seal.
+func (n *Network) unseal(data []byte, ch message.Challenge) (message.Answer, error) {
+	if len(data) == 0 || data[0] != message.Version {
+		return message.Answer{}, message.ErrVersion
+	}
+	plain, err := n.o.Identity.OpenAnswer(ch.Nonce, data[1:])
+	if err != nil {
+		return message.Answer{}, err
+	}
+	return message.ParseAnswer(plain)
 }
 
 // exchange writes one message and reads the next.
@@ -248,7 +270,7 @@ func (n *Network) serveJoin(s network.Stream) {
 	if data, err = message.Read(s, message.MaxJoinFrame); err != nil {
 		return
 	}
-	answer, err := message.ParseAnswer(data)
+	answer, err := n.unseal(data, ch)
 	if err != nil || PeerOf(answer.Device) != s.Conn().RemotePeer() {
 		_ = s.Reset()
 		return

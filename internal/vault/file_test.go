@@ -13,7 +13,9 @@ import (
 func TestNewFilesWithoutHardLinks(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "file")
-	noLinks := func(old, new string) error { return &os.LinkError{Op: "link", Old: old, New: new, Err: errors.ErrUnsupported} }
+	noLinks := func(old, new string) error {
+		return &os.LinkError{Op: "link", Old: old, New: new, Err: errors.ErrUnsupported}
+	}
 	if err := putNew(path, []byte("first"), noLinks); err != nil {
 		t.Fatal(err)
 	}

@@ -58,8 +58,9 @@ const (
 	labelPassphraseEnc label = "passphrase-enc"
 
 	// Not an HKDF label but built by the same rule: the info of HPKE.
-	labelBox   label = "toft/v1/box"
-	labelShare label = "toft/v1/share"
+	labelBox    label = "toft/v1/box"
+	labelShare  label = "toft/v1/share"
+	labelAnswer label = "toft/v1/answer"
 )
 
 // Reserved labels: nothing derives them yet, nothing else may take their names.
