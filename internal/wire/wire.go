@@ -18,6 +18,10 @@
 //	wire.Encode(point{X: 3})        // a1 01 03
 //	wire.Decode[point](b, 16)       // at most 16 bytes
 //
+// An identity is a [32]byte field: a byte string of exactly that length, never
+// left out, not even by omitempty. One that may be absent is a []byte whose length
+// its room checks.
+//
 // The package knows no message of Toft; sizes and counts that belong to one
 // message are checked by the room that owns it.
 package wire
