@@ -50,6 +50,12 @@ type absent struct{}
 func (absent) Error() string  { return "no such block" }
 func (absent) NotFound() bool { return true }
 
+// Is makes it equal to the error boxo looks for, of a module we do not import.
+func (absent) Is(target error) bool {
+	t, ok := target.(interface{ NotFound() bool })
+	return ok && t.NotFound()
+}
+
 var errReadOnly = errors.New("bitswap serves blocks and stores none")
 
 func (s shelf) Has(ctx context.Context, c cid.Cid) (bool, error) {

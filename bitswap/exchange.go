@@ -289,6 +289,9 @@ func (e *Exchange) answers(p peer.ID, m bsmsg.BitSwapMessage, size int) error {
 			e.refused(p, id, now)
 		}
 	}
+	if r := e.remotes[p]; r != nil {
+		r.feed(now)
+	}
 	if len(got) == 0 {
 		return nil
 	}

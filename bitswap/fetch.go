@@ -109,6 +109,9 @@ func (e *Exchange) begin(ids []block.ID, from []peer.ID) (*fetch, error) {
 		}
 	}
 	e.fetches[f] = struct{}{}
+	if len(f.lanes) == 0 {
+		f.fail(ErrNotFound)
+	}
 	// Split what there is among the peers, so that the first does not take all.
 	share := max(minWindow, (len(f.fresh)+len(f.lanes)-1)/max(1, len(f.lanes)))
 	for _, l := range f.lanes {
@@ -202,10 +205,12 @@ func (f *fetch) signal() {
 	}
 }
 
-// window is how many wants a lane may have out: what fits the budget, shared.
-func (f *fetch) window() int {
-	n := readyBudget / max(1, f.meanSize) / max(1, len(f.lanes))
-	return min(maxWants, max(minWindow, n))
+// window is how many wants the lane may have out: what fits the fetch's budget,
+// shared between its lanes, and a share of what the peer takes from us, of which
+// one share stays free for the next fetch.
+func (l *lane) window() int {
+	n := readyBudget / max(1, l.f.meanSize) / len(l.f.lanes)
+	return max(minWindow, min(n, maxWants/(l.r.lanes+1)))
 }
 
 func (f *fetch) fillAll(now time.Time) {
@@ -218,7 +223,7 @@ func (f *fetch) fillAll(now time.Time) {
 // window is free, so that wants travel in few messages.
 func (l *lane) fill(most int, now time.Time) {
 	f := l.f
-	window := f.window()
+	window := l.window()
 	if !l.alive() || l.out > window/2 || f.readySize > readyBudget {
 		return
 	}
@@ -230,6 +235,9 @@ func (l *lane) fill(most int, now time.Time) {
 		}
 		l.ask(w, now)
 		room--
+	}
+	if len(l.r.held) >= maxWants {
+		l.r.hungry = append(l.r.hungry, l)
 	}
 }
 
@@ -308,7 +316,7 @@ func (f *fetch) arrived(p peer.ID, w *want, data []byte, now time.Time) {
 
 // shrink takes wants back when blocks turn out much larger than was thought.
 func (l *lane) shrink(now time.Time) {
-	window := l.f.window()
+	window := l.window()
 	if l.out <= 2*window {
 		return
 	}

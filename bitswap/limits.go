@@ -52,18 +52,23 @@ const (
 	maxGarbage = 2 * readyBudget
 
 	// senders is how many messages a server writes at once. A peer that does not
-	// read holds those with at most maxOutstanding bytes; the others go on.
-	senders        = 32
-	maxOutstanding = 1 << 20
+	// read holds two of them, being owed at most maxOutstanding bytes in messages
+	// of targetMessage; the others go on.
+	senders        = 128
+	maxOutstanding = 2 * targetMessage
 
 	// tick is how often running fetches are looked at.
 	tick = 200 * time.Millisecond
 	// stall is how long a peer may be silent while it owes us blocks, before they
-	// are asked elsewhere or anew; after maxStrikes it is left.
+	// are asked elsewhere or anew; after maxStrikes it is left, and tried once more
+	// after rest by fetches that are patient enough.
 	stall      = 1500 * time.Millisecond
 	maxStrikes = 3
-	// doubleAfter is the age at which a want is sent to a second, idle peer.
-	doubleAfter = 600 * time.Millisecond
+	rest       = 2 * time.Second
+	// doubleAfter is the age at which a want is sent to a second, idle peer, up to
+	// doubleBytes of them at a time as far as sizes are known.
+	doubleAfter = 500 * time.Millisecond
+	doubleBytes = 1 << 20
 	// minReask doubles up to maxReask while peers say that they have nothing.
 	minReask = 200 * time.Millisecond
 	maxReask = 2 * time.Second
@@ -73,6 +78,9 @@ const (
 	// writeChunk bytes must be taken by the peer within writeTimeout.
 	writeChunk   = 64 << 10
 	writeTimeout = 5 * time.Second
+	// stuckTime is how long a peer that took nothing is not written to: those who
+	// would wait for it are the senders of all peers.
+	stuckTime = 10 * time.Second
 )
 
 // MaxBlock is the size of the largest block, in bytes.

@@ -2,6 +2,8 @@ package bitswap
 
 import (
 	"context"
+	"errors"
+	"os"
 	"sync"
 	"time"
 
@@ -27,7 +29,10 @@ type pipe struct {
 	mu    sync.Mutex
 	s     network.Stream
 	shut  bool
+	stuck time.Time // until when nothing is written
 }
+
+var errStuck = errors.New("bitswap: peer does not read")
 
 // send writes one message. It waits while another one is being written. An error
 // means that the message may be lost and the stream is gone.
@@ -41,8 +46,8 @@ func (p *pipe) send(ctx context.Context, m bsmsg.BitSwapMessage) error {
 	if err = m.ToNetV1(chunked{s}); err == nil {
 		return nil
 	}
-	p.drop(s)
-	if fresh || ctx.Err() != nil {
+	p.drop(s, err)
+	if fresh || errors.Is(err, os.ErrDeadlineExceeded) || ctx.Err() != nil {
 		return err
 	}
 	// The stream may have been reset long ago, by a peer that restarted gossip or
@@ -51,7 +56,7 @@ func (p *pipe) send(ctx context.Context, m bsmsg.BitSwapMessage) error {
 		return err
 	}
 	if err = m.ToNetV1(chunked{s}); err != nil {
-		p.drop(s)
+		p.drop(s, err)
 	}
 	return err
 }
@@ -59,9 +64,12 @@ func (p *pipe) send(ctx context.Context, m bsmsg.BitSwapMessage) error {
 // stream returns the open stream, or a fresh one.
 func (p *pipe) stream(ctx context.Context) (s network.Stream, fresh bool, err error) {
 	p.mu.Lock()
-	s = p.s
+	s, stuck := p.s, time.Now().Before(p.stuck)
 	p.mu.Unlock()
-	if s != nil {
+	switch {
+	case stuck:
+		return nil, false, errStuck
+	case s != nil:
 		return s, false, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
@@ -81,10 +89,14 @@ func (p *pipe) stream(ctx context.Context) (s network.Stream, fresh bool, err er
 	return s, true, nil
 }
 
-func (p *pipe) drop(s network.Stream) {
+// drop ends the stream after a failed write.
+func (p *pipe) drop(s network.Stream, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	_ = s.Reset()
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		p.stuck = time.Now().Add(stuckTime)
+	}
 	if p.s == s {
 		p.s = nil
 	}

@@ -3,6 +3,7 @@ package bitswap
 import (
 	"context"
 	"math"
+	"time"
 
 	bsmsg "github.com/ipfs/boxo/bitswap/message"
 	pb "github.com/ipfs/boxo/bitswap/message/pb"
@@ -19,8 +20,9 @@ type remote struct {
 	p       peer.ID
 	lanes   int // fetches that ask this peer
 	held    map[block.ID]*held
-	stood   int  // how many of held were refused and left standing
-	outbox  []op // to be sent, in order
+	stood   int     // how many of held were refused and left standing
+	hungry  []*lane // that found no room under maxWants
+	outbox  []op    // to be sent, in order
 	writing bool
 }
 
@@ -92,6 +94,17 @@ func (r *remote) release(id block.ID, sender peer.ID) {
 	delete(r.held, id)
 	if h.sent {
 		r.post(op{id: id, cancel: true})
+	}
+}
+
+// feed lets lanes ask that found no room before.
+func (r *remote) feed(now time.Time) {
+	hungry := r.hungry
+	r.hungry = nil
+	for _, l := range hungry {
+		if _, runs := r.e.fetches[l.f]; runs {
+			l.fill(maxWants, now)
+		}
 	}
 }
 

@@ -55,6 +55,9 @@ func (e *Exchange) look() bool {
 func (f *fetch) look(now time.Time) (lost []peer.ID) {
 	for _, l := range f.lanes {
 		switch {
+		case !l.down && l.strikes >= maxStrikes && now.Sub(l.since) >= rest:
+			l.strikes = maxStrikes - 1
+			continue
 		case l.out == 0 || !l.alive():
 			continue
 		case l.r.got() != l.got:
@@ -113,8 +116,9 @@ func (f *fetch) double(now time.Time) {
 		if late == nil {
 			late = f.late(now)
 		}
+		lot := max(minWindow/4, min(l.window(), doubleBytes/max(1, f.meanSize)))
 		for _, w := range late {
-			if l.out == minWindow || len(l.r.held) >= maxWants {
+			if l.out == lot || len(l.r.held) >= maxWants {
 				break
 			}
 			if w.ask(l) == nil {

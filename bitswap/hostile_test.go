@@ -1,0 +1,279 @@
+package bitswap
+
+import (
+	"context"
+	"errors"
+	"math"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	bsmsg "github.com/ipfs/boxo/bitswap/message"
+	pb "github.com/ipfs/boxo/bitswap/message/pb"
+	blocks "github.com/ipfs/go-block-format"
+	"github.com/libp2p/go-libp2p/core/host"
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-msgio"
+
+	"github.com/toftdb/toft/block"
+	"github.com/toftdb/toft/internal/hosttest"
+)
+
+// liar is a peer that speaks Bitswap by hand. answer is called for every want and
+// may send what it likes over the stream.
+type liar struct {
+	host.Host
+	wants atomic.Int64
+}
+
+func newLiar(t testing.TB, answer func(send func(bsmsg.BitSwapMessage), w bsmsg.Entry)) *liar {
+	t.Helper()
+	l := &liar{Host: hosttest.New(t)}
+	l.SetStreamHandler(Protocol, func(s network.Stream) {
+		var back network.Stream
+		send := func(m bsmsg.BitSwapMessage) {
+			var err error
+			if back == nil {
+				if back, err = l.NewStream(context.Background(), s.Conn().RemotePeer(), Protocol); err != nil {
+					return
+				}
+			}
+			if m.ToNetV1(back) != nil {
+				back = nil
+			}
+		}
+		r := msgio.NewVarintReaderSize(s, maxMessage)
+		for {
+			m, _, err := bsmsg.FromMsgReader(r)
+			if err != nil {
+				return
+			}
+			for _, w := range m.Wantlist() {
+				if !w.Cancel {
+					l.wants.Add(1)
+					answer(send, w)
+				}
+			}
+		}
+	})
+	return l
+}
+
+func silent(func(bsmsg.BitSwapMessage), bsmsg.Entry) {}
+
+// collect runs a fetch to its end and returns what came and the error.
+func (n *node) collect(ctx context.Context, ids []block.ID, from ...peer.ID) (map[block.ID][]byte, error) {
+	got := make(map[block.ID][]byte)
+	for f, err := range n.GetMany(ctx, ids, from) {
+		if err != nil {
+			return got, err
+		}
+		got[f.ID] = f.Data
+	}
+	return got, nil
+}
+
+func within(t *testing.T, most time.Duration, f func()) {
+	t.Helper()
+	start := time.Now()
+	f()
+	if took := time.Since(start); took > most {
+		t.Errorf("took %v, at most %v expected", took, most)
+	} else {
+		t.Logf("took %v", took)
+	}
+}
+
+// Peers that never answer, lie, or send rubbish cost an honest fetch a few
+// seconds at most, and their blocks never pass for the ones that were wanted.
+func TestHonestPeerMakesUpForLiars(t *testing.T) {
+	rubbish := func(size int) func(func(bsmsg.BitSwapMessage), bsmsg.Entry) {
+		return func(send func(bsmsg.BitSwapMessage), w bsmsg.Entry) {
+			m := bsmsg.New(false)
+			b, _ := blocks.NewBlockWithCid(make([]byte, size), w.Cid) // does not hash to it
+			m.AddBlock(b)
+			send(m)
+		}
+	}
+	for name, answer := range map[string]func(func(bsmsg.BitSwapMessage), bsmsg.Entry){
+		"silent": silent,
+		"says have and sends nothing": func(send func(bsmsg.BitSwapMessage), w bsmsg.Entry) {
+			m := bsmsg.New(false)
+			m.AddHave(w.Cid)
+			send(m)
+		},
+		"says it has nothing": func(send func(bsmsg.BitSwapMessage), w bsmsg.Entry) {
+			m := bsmsg.New(false)
+			m.AddDontHave(w.Cid)
+			send(m)
+		},
+		"sends other bytes":     rubbish(300),
+		"sends megabytes of it": rubbish(MaxBlock),
+		"trickles": func(send func(bsmsg.BitSwapMessage), _ bsmsg.Entry) {
+			time.Sleep(300 * time.Millisecond)
+			m := bsmsg.New(false)
+			m.AddBlock(blocks.NewBlock([]byte("something else")))
+			send(m)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			a, b := pair(t)
+			l := newLiar(t, answer)
+			hosttest.Connect(t, a.Host, l.Host)
+			ids := b.disk.fill(1, 500, 300)
+			ctx, cancel := context.WithTimeout(context.Background(), hosttest.Deadline)
+			defer cancel()
+			within(t, 4*time.Second, func() {
+				got, err := a.collect(ctx, ids, l.ID(), b.ID())
+				if err != nil || len(got) != len(ids) {
+					t.Fatalf("%d of %d: %v", len(got), len(ids), err)
+				}
+				for id, data := range got {
+					if block.Sum(data) != id {
+						t.Fatal("a block that does not hash to its ID")
+					}
+				}
+			})
+			if l.wants.Load() == 0 {
+				t.Error("the liar was not asked: the test shows nothing")
+			}
+		})
+	}
+}
+
+// A lone peer that is silent is left within 5 s and its patience.
+func TestSilentPeerIsLeft(t *testing.T) {
+	t.Parallel()
+	a := open(t, hosttest.New(t))
+	l := newLiar(t, silent)
+	hosttest.Connect(t, a.Host, l.Host)
+	ids := newStore().fill(1, 3, 300)
+	within(t, 7*time.Second, func() {
+		got, err := a.collect(context.Background(), ids, l.ID())
+		var missing *MissingError
+		if len(got) != 0 || !errors.As(err, &missing) || !errors.Is(err, ErrNotFound) || len(missing.IDs) != 3 || missing.IDs[0] != ids[0] {
+			t.Fatalf("%d blocks, %v", len(got), err)
+		}
+	})
+	if n := l.wants.Load(); n < 6 {
+		t.Errorf("%d wants: it was not asked anew", n)
+	}
+}
+
+// Blocks that nobody asked for end the stream they come on, before long.
+func TestGarbageEndsTheStream(t *testing.T) {
+	a := open(t, hosttest.New(t))
+	h := hosttest.New(t)
+	hosttest.Connect(t, h, a.Host)
+	s, err := h.NewStream(context.Background(), a.ID(), Protocol)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sent := 0
+	for i := 0; sent < 4*maxGarbage; i++ {
+		m := bsmsg.New(false)
+		data := make([]byte, MaxBlock)
+		data[0], data[1] = byte(i), byte(i>>8)
+		b, _ := blocks.NewBlockWithCid(data, cidOf(block.Sum(data)))
+		m.AddBlock(b)
+		if err := m.ToNetV1(s); err != nil {
+			return // cut off
+		}
+		sent += len(data)
+	}
+	t.Fatalf("%d bytes of rubbish were taken", sent)
+}
+
+// A peer that floods us with wants gets a bounded list, and others are served.
+func TestFloodOfWantsIsBounded(t *testing.T) {
+	a, b := pair(t)
+	h := hosttest.New(t)
+	hosttest.Connect(t, h, b.Host)
+	s, err := h.NewStream(context.Background(), b.ID(), Protocol)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := newStore().fill(7, 30000, 8)
+	for at := 0; at < len(all); at += 10000 {
+		m := bsmsg.New(false)
+		for i, id := range all[at : at+10000] {
+			m.AddEntry(cidOf(id), math.MaxInt32-int32(i), pb.Message_Wantlist_Block, true)
+		}
+		if err := m.ToNetV1(s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	hosttest.Wait(t, "the wants", func() bool { return len(b.server.WantlistForPeer(h.ID())) > 0 })
+	within(t, 3*time.Second, func() { a.fetch(t, b.disk.fill(1, 1000, 300), b) })
+	if n := len(b.server.WantlistForPeer(h.ID())); n > maxLedger {
+		t.Errorf("%d wants kept, at most %d", n, maxLedger)
+	}
+	b.Exchange.mu.Lock()
+	n := len(b.waiting)
+	b.Exchange.mu.Unlock()
+	if n > maxWaiting {
+		t.Errorf("%d blocks remembered, at most %d", n, maxWaiting)
+	}
+	// When the peer goes, so does what was kept for it.
+	hosttest.Disconnect(t, h, b.Host)
+	hosttest.Wait(t, "its list to go", func() bool { return len(b.server.WantlistForPeer(h.ID())) == 0 })
+}
+
+// A peer may open as many streams as libp2p lets it: the newest few are read.
+func TestInboundStreamsAreBounded(t *testing.T) {
+	b := open(t, hosttest.New(t))
+	h := hosttest.New(t)
+	hosttest.Connect(t, h, b.Host)
+	for range 20 {
+		s, err := h.NewStream(context.Background(), b.ID(), Protocol)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m := bsmsg.New(false)
+		m.AddEntry(cidOf(block.ID{1}), 1, pb.Message_Wantlist_Block, true)
+		_ = m.ToNetV1(s)
+	}
+	inbound := func() int {
+		l := b.wires.link(h.ID())
+		b.wires.mu.Lock()
+		defer b.wires.mu.Unlock()
+		return len(l.inbound)
+	}
+	hosttest.Wait(t, "the streams", func() bool { return inbound() == maxInbound })
+	hosttest.Wait(t, "the rest to be reset", func() bool {
+		n := 0
+		for _, c := range b.Network().ConnsToPeer(h.ID()) {
+			for _, s := range c.GetStreams() {
+				if s.Protocol() == Protocol && s.Stat().Direction == network.DirInbound {
+					n++
+				}
+			}
+		}
+		return n <= maxInbound
+	})
+}
+
+// Peers that ask for much and read nothing do not keep us from serving others.
+func TestPeersThatDoNotRead(t *testing.T) {
+	a, b := pair(t)
+	ids := b.disk.fill(1, 1000, 16<<10)
+	for range 6 {
+		h := hosttest.New(t)
+		h.SetStreamHandler(Protocol, func(network.Stream) {}) // open, and never read
+		hosttest.Connect(t, h, b.Host)
+		s, err := h.NewStream(context.Background(), b.ID(), Protocol)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m := bsmsg.New(false)
+		for i, id := range ids {
+			m.AddEntry(cidOf(id), math.MaxInt32-int32(i), pb.Message_Wantlist_Block, true)
+		}
+		if err := m.ToNetV1(s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	within(t, 2*writeTimeout+3*time.Second, func() { a.fetch(t, ids, b) })
+}
