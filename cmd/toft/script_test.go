@@ -97,9 +97,26 @@ func readyCmd(ts *testscript.TestScript, _ bool, args []string) {
 func eventually(ts *testscript.TestScript, _ bool, args []string) {
 	re, err := regexp.Compile("(?s)" + args[0])
 	ts.Check(err)
+	var last []byte
+	defer func() { ts.Logf("%s", last) }()
 	poll(ts, args[0], func() bool {
-		return ts.Exec(args[1], args[2:]...) == nil && re.MatchString(ts.ReadFile("stdout"))
+		// Not ts.Exec: it would log every try.
+		last, err = command(ts, args[1:]).Output()
+		return err == nil && re.Match(last)
 	})
+	ts.Check(ts.Exec(args[1], args[2:]...))
+}
+
+// command is a command in the directory and environment of the script.
+func command(ts *testscript.TestScript, args []string) *exec.Cmd {
+	path, err := exec.LookPath(args[0])
+	ts.Check(err)
+	cmd := exec.Command(path, args[1:]...)
+	cmd.Dir = ts.MkAbs(".")
+	for _, name := range []string{"HOME", "PATH", "TOFT_DIR", "TOFT_LISTEN", "TOFT_NETWORK"} {
+		cmd.Env = append(cmd.Env, name+"="+ts.Getenv(name))
+	}
+	return cmd
 }
 
 func grab(ts *testscript.TestScript, _ bool, args []string) {
@@ -115,13 +132,8 @@ func grab(ts *testscript.TestScript, _ bool, args []string) {
 func start(ts *testscript.TestScript, _ bool, args []string) {
 	f, err := os.Create(ts.MkAbs(args[0]))
 	ts.Check(err)
-	path, err := exec.LookPath(args[1])
-	ts.Check(err)
-	cmd := exec.Command(path, args[2:]...)
-	cmd.Dir, cmd.Stdout = ts.MkAbs("."), f
-	for _, name := range []string{"HOME", "PATH", "TOFT_DIR", "TOFT_LISTEN", "TOFT_NETWORK"} {
-		cmd.Env = append(cmd.Env, name+"="+ts.Getenv(name))
-	}
+	cmd := command(ts, args[1:])
+	cmd.Stdout = f
 	ts.Check(cmd.Start())
 	ts.Defer(func() {
 		_ = cmd.Process.Kill() // it may have ended by itself

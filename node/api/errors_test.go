@@ -7,6 +7,8 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"os"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -54,6 +56,15 @@ func TestEveryProblemHasItsOwnTypeAndACodeOfTheTable(t *testing.T) {
 		for other, o := range sentinels() {
 			require.Equal(t, name == other, errors.Is(e.With("x", ""), o))
 		}
+	}
+}
+
+func TestProblemsAreDocumented(t *testing.T) {
+	text, err := os.ReadFile("../../docs/cli.md")
+	require.NoError(t, err)
+	for name, e := range sentinels() {
+		row := regexp.MustCompile(fmt.Sprintf("(?m)^\\| %d \\|.*`%s` \\(%d\\)", e.Code, e.Type, e.Status))
+		require.Regexp(t, row, string(text), name)
 	}
 }
 
