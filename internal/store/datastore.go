@@ -96,8 +96,8 @@ func (d *Datastore) Batch(context.Context) (ds.Batch, error) {
 // DiskUsage returns the bytes of the whole store on the disk.
 func (d *Datastore) DiskUsage(context.Context) (uint64, error) { return d.store.DiskUsage() }
 
-// DiskUsage returns the bytes the engine holds on the disk, log and garbage
-// included.
+// DiskUsage returns the bytes the engine holds on the disk, garbage and old
+// logs included, the log being written not.
 func (s *Store) DiskUsage() (uint64, error) {
 	eng, err := s.enter()
 	if err != nil {

@@ -25,7 +25,7 @@ const (
 	engineFormat = pebble.FormatTableFormatV6
 
 	defaultCacheBytes = 16 << 20
-	memTableBytes     = 16 << 20
+	memTableBytes     = 8 << 20 // also the size of a log: up to 6 of them stay for reuse
 	maxOpenFiles      = 512
 
 	// Commits wait when so much is not yet flushed or compacted. The engine
@@ -47,13 +47,14 @@ type engine struct {
 	crowded    atomic.Bool  // the last look found too much
 	damaged    atomic.Bool  // a table is rotten: compactions over it will never end
 	mu         sync.Mutex
-	progress   chan struct{} // closed and replaced when a flush or compaction ends
+	progress   chan struct{}       // closed and replaced when a flush or compaction ends
+	reported   map[string]struct{} // troubles the log has heard of
 }
 
 func openEngine(disk vfs.FS, dir string, opt Options, readOnly bool) (*engine, error) {
 	root := disk.PathJoin(dir, engineDir)
 	logDir := disk.PathJoin(root, logSubdir)
-	eng := &engine{fence: newFence(disk, logDir), progress: make(chan struct{})}
+	eng := &engine{fence: newFence(disk, logDir), progress: make(chan struct{}), reported: map[string]struct{}{}}
 	settings := eng.settings(opt, logDir)
 	settings.ReadOnly = readOnly
 	eng.memTable = settings.MemTableSize
@@ -109,15 +110,32 @@ func (e *engine) listener(log *slog.Logger) *pebble.EventListener {
 		FlushEnd:      func(pebble.FlushInfo) { e.moved() },
 		CompactionEnd: func(pebble.CompactionInfo) { e.moved() },
 		BackgroundError: func(err error) {
-			if e.fence.failure() == nil {
+			known := pebble.IsCorruptionError(err) || e.fence.failure() != nil
+			if !known && e.isNew(err.Error()) {
 				log.Error("store: work in the background failed", "err", err)
 			}
 		},
 		DataCorruption: func(info pebble.DataCorruptionInfo) {
 			e.damaged.Store(true)
-			log.Error("store: damaged bytes on disk", "file", info.Path, "err", info.Details)
+			if e.isNew(info.Path) {
+				log.Error("store: damaged bytes on disk", "file", info.Path, "err", info.Details)
+			}
 		},
 	}
+}
+
+const maxReported = 1000
+
+// isNew keeps the engine, which tries a failed compaction ten times a second,
+// from saying the same thing as often.
+func (e *engine) isNew(trouble string) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if _, old := e.reported[trouble]; old || len(e.reported) == maxReported {
+		return false
+	}
+	e.reported[trouble] = struct{}{}
+	return true
 }
 
 func (e *engine) moved() {

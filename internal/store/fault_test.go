@@ -2,8 +2,10 @@ package store
 
 import (
 	"fmt"
+	"log/slog"
 	"os"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -175,7 +177,8 @@ func TestRottenBytesAreNoticedAndHealed(t *testing.T) {
 	require.NoError(t, s.Close())
 	rot(t, disk)
 
-	s, err = Open("/db", Options{FS: disk, tune: small})
+	heard := new(lines)
+	s, err = Open("/db", Options{FS: disk, tune: small, Logger: slog.New(slog.NewTextHandler(heard, nil))})
 	require.NoError(t, err)
 	rotten, sound := 0, 0
 	for n := range 200 {
@@ -202,6 +205,25 @@ func TestRottenBytesAreNoticedAndHealed(t *testing.T) {
 	require.NoError(t, s.Writable(), "damage to some blocks does not stop writes")
 	t.Logf("%d rotten, %d sound", rotten, sound)
 	require.NoError(t, s.Close())
+	require.Equal(t, 1, strings.Count(heard.String(), "damaged bytes on disk"), "once per file: %s", heard)
+}
+
+// lines is what a logger wrote; the engine writes from many goroutines.
+type lines struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
 }
 
 // rot flips one byte in the middle of the largest table.

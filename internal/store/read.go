@@ -2,6 +2,7 @@ package store
 
 import (
 	"bytes"
+	"errors"
 	"iter"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -23,7 +24,7 @@ func (s *Store) Get(key []byte) ([]byte, error) {
 // Has reports whether key has a value.
 func (s *Store) Has(key []byte) (bool, error) {
 	err := s.look(key, func([]byte) {})
-	if err == ErrNotFound { //nolint:errorlint // look returns the bare sentinel
+	if errors.Is(err, ErrNotFound) {
 		return false, nil
 	}
 	return err == nil, err
