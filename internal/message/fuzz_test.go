@@ -32,8 +32,8 @@ func fuzzRoundTrip[T interface{ Encode() ([]byte, error) }](f *testing.F, parse 
 func FuzzRequest(f *testing.F)   { fuzzRoundTrip(f, ParseRequest, "request") }
 func FuzzResponse(f *testing.F)  { fuzzRoundTrip(f, ParseResponse, "response", "equal") }
 func FuzzOffer(f *testing.F)     { fuzzRoundTrip(f, ParseOffer, "offer") }
-func FuzzChallenge(f *testing.F) { fuzzRoundTrip(f, ParseChallenge, "challenge", "refusal") }
-func FuzzAnswer(f *testing.F)    { fuzzRoundTrip(f, ParseAnswer, "answer") }
+func FuzzChallenge(f *testing.F) { fuzzRoundTrip(f, ParseChallenge, "challenge", "device", "refusal") }
+func FuzzAnswer(f *testing.F)    { fuzzRoundTrip(f, ParseAnswer, "answer", "recovery") }
 func FuzzResult(f *testing.F)    { fuzzRoundTrip(f, ParseResult, "result", "failure") }
 
 func FuzzAnnouncement(f *testing.F) {

@@ -33,6 +33,8 @@ func goldens(t testing.TB) map[string][]byte {
 		"equal":        must(Response{Teams: []TeamResponse{{Team: team(1), Equal: true}}}.Encode()),
 		"offer":        must(Offer{Tag: b32(1), Commit: b32(2)}.Encode()),
 		"challenge":    must(Challenge{Nonce: b32(1), Admitter: device(1), Kind: 1, Role: 3}.Encode()),
+		"device":       must(Challenge{Nonce: b32(1), Admitter: device(1), Kind: kindDevice}.Encode()),
+		"recovery":     must(func() ([]byte, error) { a := sampleAnswer(t); a.Recovery = []byte{0xa0}; return a.Encode() }()),
 		"refusal":      must(Challenge{Error: JoinNotFound}.Encode()),
 		"answer":       must(sampleAnswer(t).Encode()),
 		"result":       must(Result{Team: team(1), Admit: id(2)}.Encode()),
@@ -85,6 +87,8 @@ func TestGoldenRead(t *testing.T) {
 		"challenge": func(b []byte) ([]byte, error) { m, err := ParseChallenge(b); return reencode(m, err) },
 		"refusal":   func(b []byte) ([]byte, error) { m, err := ParseChallenge(b); return reencode(m, err) },
 		"answer":    func(b []byte) ([]byte, error) { m, err := ParseAnswer(b); return reencode(m, err) },
+		"device":    func(b []byte) ([]byte, error) { m, err := ParseChallenge(b); return reencode(m, err) },
+		"recovery":  func(b []byte) ([]byte, error) { m, err := ParseAnswer(b); return reencode(m, err) },
 		"result":    func(b []byte) ([]byte, error) { m, err := ParseResult(b); return reencode(m, err) },
 		"failure":   func(b []byte) ([]byte, error) { m, err := ParseResult(b); return reencode(m, err) },
 	}

@@ -17,6 +17,11 @@ import (
 // side can steer the words that both print. What the signatures cover is
 // team.Proof; this package only carries it.
 
+const (
+	kindDevice  = 2       // of an invitation, as in team: a device takes its member's role
+	maxRecovery = 2 << 10 // a hybrid HPKE key, two signatures and room
+)
+
 // Offer opens a join.
 type Offer struct {
 	Tag    [32]byte `cbor:"1,keyasint"` // HMAC of the invitation and the day (UTC)
@@ -60,6 +65,9 @@ type Answer struct {
 	R          [32]byte        `cbor:"5,keyasint"` // random, opens Offer.Commit
 	InviteSig  block.Signature `cbor:"6,keyasint"` // by the invite key over team.Proof
 	DeviceSig  block.Signature `cbor:"7,keyasint"` // by the device key over the same
+	// Recovery is the recovery half that shall stand in the ADMIT, encoded as in
+	// team; nothing writes it yet.
+	Recovery []byte `cbor:"8,keyasint,omitempty"`
 }
 
 // Result ends a join. Without Error both IDs are present; with it, neither.
@@ -112,8 +120,7 @@ func (c Challenge) check() error {
 		}
 		return nil
 	}
-	const device = 2 // a device takes the role of its member
-	if c.Nonce == [32]byte{} || c.Kind == 0 || (c.Role == 0) != (c.Kind == device) {
+	if c.Nonce == [32]byte{} || c.Kind == 0 || (c.Role == 0) != (c.Kind == kindDevice) {
 		return bad("challenge without nonce or kind, or with a role that does not go with it")
 	}
 	return keyError("admitter", c.Admitter.Check())
@@ -122,6 +129,9 @@ func (c Challenge) check() error {
 func (a Answer) check() error {
 	if len(a.Name) > MaxName || len(a.DeviceName) > MaxName {
 		return bad("name of %d and device name of %d bytes, at most %d", len(a.Name), len(a.DeviceName), MaxName)
+	}
+	if len(a.Recovery) > maxRecovery {
+		return bad("recovery of %d bytes, at most %d", len(a.Recovery), maxRecovery)
 	}
 	if err := a.Device.Check(); err != nil {
 		return keyError("joining device", err)

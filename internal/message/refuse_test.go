@@ -55,6 +55,8 @@ func TestRefused(t *testing.T) {
 		"offer without commitment":          Offer{Tag: b32(1)},
 		"challenge without nonce":           Challenge{Admitter: device(1), Kind: 1, Role: 3},
 		"challenge without role":            Challenge{Nonce: b32(1), Admitter: device(1), Kind: 1},
+		"device challenge with a role":      Challenge{Nonce: b32(1), Admitter: device(1), Kind: kindDevice, Role: 3},
+		"answer with a large recovery":      answer(func(a *Answer) { a.Recovery = make([]byte, maxRecovery+1) }),
 		"challenge by a small-order key":    Challenge{Nonce: b32(1), Admitter: block.Device{1}, Kind: 1, Role: 3},
 		"challenge and refusal at once":     Challenge{Nonce: b32(1), Error: JoinBusy},
 		"challenge that tells too much":     Challenge{Error: JoinExpired},
