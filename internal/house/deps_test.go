@@ -46,6 +46,9 @@ team: block internal/wire text !os !net !io !context !sync !crypto/rand !crypto/
 # keys never do. JSON comes in through a strict parser.
 crdt: block internal/wire json !os !net !context !sync !crypto/rand !crypto/ed25519 !crypto/hmac !math/rand !math/rand/v2
 
+# The keyed search tree. Pure; its shape comes from a function it is given.
+crdt/tree: block internal/wire !os !net !crypto/rand !crypto/ed25519 !crypto/hmac !math/rand !math/rand/v2
+
 # All secrets live here, and only here are signatures made and bytes sealed or
 # opened. It knows no team and no document: a key must not depend on their rules.
 internal/vault: block internal/wire internal/words argon2 chacha20poly1305 keyring !net !math/rand !math/rand/v2
@@ -58,7 +61,7 @@ internal/store: block pebble datastore flock json !net !crypto/ed25519
 gossip: block libp2p pubsub multiaddr
 
 # Blocks by CID. Opaque bytes over Bitswap; the only room that says go-cid.
-bitswap: block libp2p boxo blockformat cid msgio multihash multiaddr !os
+bitswap: block libp2p boxo blockformat cid msgio multihash multiaddr
 
 # The one config struct. Plain values, so that cmd and node share it cheaply.
 config: toml xdg text multiaddr
@@ -168,6 +171,7 @@ block              libp2p boxo datastore pebble
 internal/message   libp2p boxo datastore pebble
 internal/replicate libp2p boxo datastore pebble
 crdt               libp2p boxo datastore pebble
+crdt/tree          libp2p boxo datastore pebble
 team               libp2p boxo datastore pebble
 internal/vault     libp2p boxo datastore pebble
 internal/store     libp2p boxo
