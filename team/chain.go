@@ -28,10 +28,15 @@ type RefusedError struct {
 	By     block.Device
 	Action Action
 	Why    string
+	above  bool // Why is that of a link below it
 }
 
 func (e *RefusedError) Error() string {
-	return fmt.Sprintf("%s %s by %s is not allowed: %s", e.Action, e.ID, e.By, e.Why)
+	why := e.Why
+	if e.above {
+		why = "it stands above a link that is not: " + why
+	}
+	return fmt.Sprintf("%s %s by %s is not allowed: %s", e.Action, e.ID, e.By, why)
 }
 
 // Chain is the links of one team that were allowed to join it, and the states that
@@ -140,7 +145,9 @@ func (c *Chain) draft(u *UnverifiedLink) (*link, error) {
 		case ok:
 			l.parents = append(l.parents, n)
 		case c.refused[id] != nil:
-			return nil, c.refuse(u, "it stands above a link that is not allowed: "+c.refused[id].Why)
+			e := c.refuse(u, c.refused[id].Why)
+			e.above = true
+			return nil, e
 		default:
 			missing = append(missing, id)
 		}

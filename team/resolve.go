@@ -19,8 +19,8 @@ type resolver struct {
 	g     *graph
 	base  *view
 	ls    []*link // topological
-	local map[int32]int
-	past  []bits // past[i] = the local links in the past of ls[i]; nil for one link
+	local []int32 // local index + 1 by number of the link - ls[0].n; nil for one link
+	past  []bits  // past[i] = the local links in the past of ls[i]; nil for one link
 
 	taken   []int32         // the cut in force that takes a link, none
 	force   []bool          // cuts in force
@@ -33,6 +33,10 @@ type resolver struct {
 	roles map[int32][]int // SET_ROLE links by the id they name
 	seats map[int32][]int // seating links by member
 	cuts  []int
+	by    struct { // links by what a cut may take them for; only of several links
+		seat, id map[int32][]int // of their author
+		invite   map[int32][]int // of an ADMIT
+	}
 }
 
 // bits is a set of local links.
@@ -91,18 +95,34 @@ func newResolver(base *view, ns []int32) *resolver {
 	}
 	if len(ns) > 1 {
 		r.pasts(ns)
+		if len(r.cuts) > 0 {
+			r.index()
+		}
 	}
 	return r
 }
 
+// index lists the links by what a cut may take them for.
+func (r *resolver) index() {
+	r.by.seat, r.by.id, r.by.invite = map[int32][]int{}, map[int32][]int{}, map[int32][]int{}
+	for j, l := range r.ls {
+		r.by.seat[l.seat] = append(r.by.seat[l.seat], j)
+		id := r.g.members[r.g.seats[l.seat].member].id
+		r.by.id[id] = append(r.by.id[id], j)
+		if l.action == ActAdmit {
+			r.by.invite[l.invite] = append(r.by.invite[l.invite], j)
+		}
+	}
+}
+
 func (r *resolver) pasts(ns []int32) {
-	r.local = make(map[int32]int, len(ns))
+	r.local = make([]int32, ns[len(ns)-1]-ns[0]+1)
 	r.past = make([]bits, len(ns))
 	for i, n := range ns {
-		r.local[n] = i
+		r.local[n-ns[0]] = int32(i) + 1
 		r.past[i] = newBits(len(ns))
 		for _, p := range r.ls[i].parents {
-			if j, ok := r.local[p]; ok {
+			if j := r.at(p); j >= 0 {
 				r.past[i].add(j)
 				r.past[i].or(r.past[j])
 			}
@@ -112,17 +132,18 @@ func (r *resolver) pasts(ns []int32) {
 
 // at returns the local index of a link, or -1 if it is below the bubble.
 func (r *resolver) at(n int32) int {
-	if len(r.ls) == 1 {
-		if r.ls[0].n == n {
-			return 0
-		}
+	k := n - r.ls[0].n
+	switch {
+	case r.local == nil && k == 0:
+		return 0
+	case k < 0 || int(k) >= len(r.local):
 		return -1
 	}
-	if i, ok := r.local[n]; ok {
-		return i
-	}
-	return -1
+	return int(r.local[k]) - 1
 }
+
+// under reports whether local link i is in the past of local link j.
+func (r *resolver) under(i, j int) bool { return r.past != nil && r.past[j].has(i) }
 
 // before reports whether link a is in the past of link b; both in the bubble or
 // below it.
@@ -130,7 +151,7 @@ func (r *resolver) before(a, b int32) bool {
 	i, j := r.at(a), r.at(b)
 	switch {
 	case i >= 0 && j >= 0:
-		return i != j && r.past != nil && r.past[j].has(i)
+		return r.under(i, j)
 	case i >= 0:
 		return false
 	case j >= 0:
@@ -153,7 +174,7 @@ func (r *resolver) force3(believed func(i int) bool) {
 		}
 		return cmp.Or(r.g.rank(a.seat, b.seat), cmp.Compare(leaving(a), leaving(b)), r.g.later(a.n, b.n))
 	}
-	for _, i := range order(r.cuts, senior, func(i, j int) bool { return r.before(r.ls[i].n, r.ls[j].n) }) {
+	for _, i := range order(r.cuts, senior, r.under) {
 		if believed(i) {
 			r.take(i)
 		}
@@ -187,7 +208,7 @@ func (r *resolver) apply(i int) (undo func()) {
 	c := r.ls[i]
 	var links []int
 	var seats []int32
-	r.victims(c, func(j int) {
+	r.victims(i, func(j int) {
 		if r.taken[j] == none {
 			r.taken[j] = c.n
 			links = append(links, j)
@@ -221,27 +242,32 @@ func (r *resolver) apply(i int) (undo func()) {
 // victims names the links of the bubble that cut c takes and the seats it ends.
 // Never a link in its own past. A confirmation spares what has the cut it repeats
 // in its past.
-func (r *resolver) victims(c *link, take func(j int), end func(s int32)) {
-	ends := map[int32]bool{}
-	if c.action != ActSetRole {
-		for _, s := range r.targetSeats(c) {
-			ends[s] = true
-			end(s)
-		}
+func (r *resolver) victims(i int, take func(j int), end func(s int32)) {
+	c := r.ls[i]
+	spare := func(j int) bool {
+		return j == i || r.under(j, i) || c.root != none && c.root != c.n && r.before(c.root, r.ls[j].n)
 	}
-	for j, l := range r.ls {
-		if l.n == c.n || r.before(l.n, c.n) || c.root != none && c.root != c.n && r.before(c.root, l.n) {
-			continue
-		}
-		switch {
-		case ends[l.seat]:
-			take(j)
-		case c.action == ActSetRole:
-			if r.g.members[r.g.seats[l.seat].member].id == c.target && !r.before(c.n, l.n) && l.need > c.content.(SetRole).Role {
+	for _, inv := range c.revokes {
+		for _, j := range r.by.invite[inv] {
+			if !spare(j) {
 				take(j)
 			}
-		case l.action == ActAdmit && slices.Contains(c.revokes, l.invite):
-			take(j)
+		}
+	}
+	if s, ok := c.content.(SetRole); ok {
+		for _, j := range r.by.id[c.target] {
+			if !spare(j) && !r.under(i, j) && r.ls[j].need > s.Role {
+				take(j)
+			}
+		}
+		return
+	}
+	for _, s := range r.targetSeats(c) {
+		end(s)
+		for _, j := range r.by.seat[s] {
+			if !spare(j) {
+				take(j)
+			}
 		}
 	}
 }

@@ -11,7 +11,7 @@ import (
 // what adminLeft needs, and the first half of the full view.
 func (r *resolver) seated(in func(i int) bool) *view {
 	v := *r.base
-	v.era = r.base.era
+	v.known = nil
 	for s, ends := range r.ends {
 		if ends == nil {
 			continue
@@ -87,7 +87,7 @@ func (r *resolver) suspend(v *view, invite int32, admits []int) {
 		return r.g.later(r.ls[i].n, r.ls[j].n)
 	}
 	seen := map[int32]bool{} // by key; true: too late
-	for _, i := range order(admits, senior, func(i, j int) bool { return r.before(r.ls[i].n, r.ls[j].n) }) {
+	for _, i := range order(admits, senior, r.under) {
 		l := r.ls[i]
 		key := r.g.lookup(l.content.(Admit).Device)
 		late, again := seen[key]
@@ -340,7 +340,7 @@ func (r *resolver) generations(v *view) {
 	if len(made) > 0 {
 		gens = nil
 		for _, i := range made {
-			follows := func(j int) bool { return r.before(r.ls[i].n, r.ls[j].n) }
+			follows := func(j int) bool { return r.under(i, j) }
 			if !slices.ContainsFunc(made, follows) {
 				gens = append(gens, gen{link: r.ls[i].n})
 			}

@@ -16,16 +16,17 @@ type view struct {
 	keys    vec[keyView]
 	invites vec[inviteView] // by number of the INVITE link
 	dbs     vec[dbView]
-	admins  []int32 // members that count and whose role is RoleAdmin; copied on change
-	active  int     // how many keys hold an active seat
-	gens    []gen   // the current generations, by link
-	cuts    *list   // every cut in force that carries data heads
-	name    int32   // the NAME link of the team, or 0
-	of      []int32 // the latest counting MEMBER_OF of each team
-	unknown bool    // a counting link of an unknown action
-	halt    bool    // a counting critical link of an unknown action
-	open    []int32 // roster fold: seats nobody has checked yet
-	era     *byte   // changes whenever a device may have stopped being active
+	admins  []int32        // members that count and whose role is RoleAdmin; copied on change
+	active  int            // how many keys hold an active seat
+	gens    []gen          // the current generations, by link
+	cuts    *list          // every cut in force that carries data heads
+	name    int32          // the NAME link of the team, or 0
+	of      []int32        // the latest counting MEMBER_OF of each team
+	unknown bool           // a counting link of an unknown action
+	halt    bool           // a counting critical link of an unknown action
+	open    []int32        // roster fold: seats nobody has checked yet
+	known   map[int32]bool // what good found, by generation; a chain has one user at a time
+	era     *byte          // changes whenever a device may have stopped being active
 }
 
 // mark is whether a seating link is in a view, and whether it counts there.
@@ -168,6 +169,9 @@ func (v *view) good(x gen) bool {
 	if first.era == v.era {
 		return true
 	}
+	if known, done := v.known[x.link]; done {
+		return known
+	}
 	ok := v.holder(v.g.links[x.link].author) != none
 	if ok {
 		first.keys.all(func(k int32, _ keyView) bool {
@@ -178,6 +182,10 @@ func (v *view) good(x gen) bool {
 	for e := x.extra; ok && e != nil; e = e.next {
 		ok = v.holder(e.n) != none
 	}
+	if v.known == nil {
+		v.known = map[int32]bool{}
+	}
+	v.known[x.link] = ok
 	return ok
 }
 
