@@ -249,11 +249,6 @@ func status(t *testing.T, a, _ api.API) {
 
 func ended(t *testing.T, a, _ api.API) {
 	db := notes(t, a)
-	gone, cancel := context.WithCancel(t.Context())
-	cancel()
-	_, err := a.Status(gone)
-	require.ErrorIs(t, err, api.ErrInterrupted)
-
 	soon, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	var last error
