@@ -388,6 +388,12 @@ func TestFieldsOfOtherSizes(t *testing.T) {
 		"version 0":           set(1, 0),
 		"kind 300":            set(3, 300),
 		"parents 1e9":         set(7, 1_000_000_000),
+		// Fields a kind does not have, as zeros: absence has one form.
+		"boxes with db of zeros":         wire.Must(raw{1: 1, 2: 1, 3: 10, 4: bytes.Repeat([]byte{1}, 8), 5: make([]byte, 16)}),
+		"boxes with generation of zeros": wire.Must(raw{1: 1, 2: 1, 3: 10, 4: bytes.Repeat([]byte{1}, 8), 6: make([]byte, 8)}),
+		"value with author of zeros":     set(9, make([]byte, 32)),
+		"value with seat of zeros":       set(10, make([]byte, 32)),
+		"share with team of zeros":       wire.Must(raw{1: 1, 2: 1, 3: 9, 4: make([]byte, 8)}),
 	} {
 		if _, err := block.Parse(data); !errors.Is(err, block.ErrMalformed) {
 			t.Errorf("%s: %v", name, err)

@@ -156,6 +156,11 @@ func TestBoxWithAnotherKeyThanCommitted(t *testing.T) {
 		if n, err := k.OpenBoxes(teamA, block.ID{9}, alice.Device(), []block.BoxGroup{g}); n != 0 || !errors.As(err, &report) {
 			t.Errorf("%s: %d, %v", name, n, err)
 		}
+		g.Generation = gen2 // nothing is known of this one but what the group says
+		if n, err := k.OpenBoxes(teamA, block.ID{9}, alice.Device(), []block.BoxGroup{g}); n != 0 || !errors.As(err, &report) || k.Has(teamA, gen2) {
+			t.Errorf("%s of another generation: %d, %v", name, n, err)
+		}
+		g.Generation = block.Generation{}
 		// A bad box first does not hide the good one behind it.
 		good := boxFor(t, c, s, bob.BoxKey())
 		g.Boxes = []block.Box{b, good.Boxes[0]}

@@ -195,39 +195,78 @@ func TestOversizeIsNotSealed(t *testing.T) {
 	}
 }
 
-// Poly1305 does not commit to its key: a body can be made that two keys open, to
-// different plaintexts. Here is one. The nonce, which is a MAC of the content,
-// stops it.
-func TestKeyCommitment(t *testing.T) {
-	if !Sealing {
-		t.Skip("built without sealing")
-	}
-	enc1, enc2 := bytes.Repeat([]byte{1}, 32), bytes.Repeat([]byte{2}, 32)
-	nonce := bytes.Repeat([]byte{9}, 24)
-	body := collide(t, enc1, enc2, nonce)
-	for _, enc := range [][]byte{enc1, enc2} {
-		x, err := chacha20poly1305.NewX(enc)
-		if err != nil {
+// A body under a nonce of somebody's choice authenticates, and is refused: it would
+// be a second body, and a second CID, for one content.
+func TestNonceMustBeThatOfTheContent(t *testing.T) {
+	p, a := testPair(1, 2), []byte("header")
+	for _, n := range []byte{0, 1, 255} {
+		body := append(bytes.Repeat([]byte{n}, nonceSize), "hello\x80"...)
+		body = encrypt(p.aead, append(make([]byte, 0, 100), body...), a)
+		if _, err := decrypt(p.aead, body, a); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := x.Open(nil, nonce, body[24:], nil); err != nil {
-			t.Fatalf("the collision is none: %v", err)
-		}
-		p := newPair([32]byte{5}, [32]byte(enc))
-		if got, err := p.open(nil, body); !errors.Is(err, ErrSealed) {
-			t.Errorf("opened under %x…: %x, %v", enc[0], got, err)
+		if got, err := p.open(a, body); !errors.Is(err, ErrSealed) {
+			t.Errorf("opened %q, %v", got, err)
 		}
 	}
 }
 
-// collide returns nonce ‖ ciphertext of 32 bytes ‖ tag that opens under both keys.
-// The tag is ((c1·r³ + c2·r² + len·r) mod p + s) mod 2^128, linear in c2: choose
-// c1, solve for the c2 at which both tags agree, until it fits sixteen bytes.
-func collide(t *testing.T, enc1, enc2, nonce []byte) []byte {
+// Poly1305 does not commit to its key: a body can be made that two keys open, to
+// different plaintexts, both well padded. Here is one. The nonce, which is a MAC
+// of the content, stops it.
+func TestKeyCommitment(t *testing.T) {
+	if !Sealing {
+		t.Skip("built without sealing")
+	}
+	nonce := bytes.Repeat([]byte{9}, nonceSize)
+	enc1, enc2, last := keysOfOneByte(t, nonce)
+	body := collide(t, enc1, enc2, nonce, last)
+	for _, enc := range [][]byte{enc1, enc2} {
+		p := newPair([32]byte{5}, [32]byte(enc))
+		padded, err := decrypt(p.aead, body, nil)
+		if err != nil {
+			t.Fatalf("the collision is none: %v", err)
+		}
+		if _, ok := unpad(padded); !ok {
+			t.Fatal("the collision is badly padded")
+		}
+		if got, err := p.open(nil, body); !errors.Is(err, ErrSealed) {
+			t.Errorf("opened under %x…: %x, %v", enc[:2], got, err)
+		}
+	}
+}
+
+// keysOfOneByte finds two keys whose keystreams agree in byte 31, and returns the
+// ciphertext byte that both decrypt to the padding mark.
+func keysOfOneByte(t *testing.T, nonce []byte) (enc1, enc2 []byte, last byte) {
 	t.Helper()
-	one := big.NewInt(1)
-	p := new(big.Int).Sub(new(big.Int).Lsh(one, 130), big.NewInt(5))
-	high := new(big.Int).Lsh(one, 128)
+	streams := map[byte][]byte{}
+	for i := range 256 {
+		enc := bytes.Repeat([]byte{byte(i)}, 32)
+		c, err := chacha20.NewUnauthenticatedCipher(enc, nonce)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.SetCounter(1)
+		var b [32]byte
+		c.XORKeyStream(b[:], b[:])
+		if other, ok := streams[b[31]]; ok {
+			return other, enc, b[31] ^ padMark
+		}
+		streams[b[31]] = enc
+	}
+	t.Fatal("no two keys of 256 agree in a byte")
+	return nil, nil, 0
+}
+
+// collide returns nonce ‖ ciphertext of 32 bytes ‖ tag that authenticates under
+// both keys and ends with a given byte. The tag is ((c1·r³ + c2·r² + len·r) mod p +
+// s) mod 2^128, linear in c1: choose c2, solve for the c1 at which both tags agree,
+// until it fits sixteen bytes.
+func collide(t *testing.T, enc1, enc2, nonce []byte, last byte) []byte {
+	t.Helper()
+	p := new(big.Int).Sub(new(big.Int).Lsh(big.NewInt(1), 130), big.NewInt(5))
+	high := new(big.Int).Lsh(big.NewInt(1), 128)
 	type key struct{ r, s *big.Int }
 	oneTime := func(enc []byte) key {
 		c, err := chacha20.NewUnauthenticatedCipher(enc, nonce)
@@ -245,34 +284,34 @@ func collide(t *testing.T, enc1, enc2, nonce []byte) []byte {
 		return key{little(b[:16]), little(b[16:])}
 	}
 	k1, k2 := oneTime(enc1), oneTime(enc2)
+	power := func(k key, n int64) *big.Int { return new(big.Int).Exp(k.r, big.NewInt(n), p) }
 	lengths := new(big.Int).Add(little(append(make([]byte, 8), 32, 0, 0, 0, 0, 0, 0, 0)), high)
-	rest := func(k key, c1 *big.Int) *big.Int { // everything but c2·r²
-		v := new(big.Int).Mul(new(big.Int).Mul(k.r, k.r), k.r)
-		v.Mul(v, c1)
+	rest := func(k key, c2 *big.Int) *big.Int { // everything but c1·r³
+		v := new(big.Int).Mul(c2, power(k, 2))
 		return v.Add(v, new(big.Int).Mul(lengths, k.r)).Mod(v, p)
 	}
-	slope := new(big.Int).Sub(new(big.Int).Mul(k1.r, k1.r), new(big.Int).Mul(k2.r, k2.r))
+	slope := new(big.Int).Sub(power(k1, 3), power(k2, 3))
 	inverse := new(big.Int).ModInverse(slope.Mod(slope, p), p)
+	x, err := chacha20poly1305.NewX(enc2)
+	if err != nil {
+		t.Fatal(err)
+	}
 	for try := range int64(1000) {
-		block1 := littleBytes(big.NewInt(try))
-		c1 := new(big.Int).Add(big.NewInt(try), high)
+		block2 := littleBytes(big.NewInt(try))
+		block2[15] = last
+		c2 := new(big.Int).Add(little(block2), high)
 		for wrap := int64(-4); wrap <= 4; wrap++ {
-			c2 := new(big.Int).Sub(k2.s, k1.s)
-			c2.Add(c2, new(big.Int).Mul(big.NewInt(wrap), high))
-			c2.Add(c2, rest(k2, c1)).Sub(c2, rest(k1, c1)).Mul(c2, inverse).Mod(c2, p)
-			c2.Sub(c2, high)
-			if c2.Sign() < 0 || c2.Cmp(high) >= 0 {
+			c1 := new(big.Int).Sub(k2.s, k1.s)
+			c1.Add(c1, new(big.Int).Mul(big.NewInt(wrap), high))
+			c1.Add(c1, rest(k2, c2)).Sub(c1, rest(k1, c2)).Mul(c1, inverse).Mod(c1, p)
+			c1.Sub(c1, high)
+			if c1.Sign() < 0 || c1.Cmp(high) >= 0 {
 				continue
 			}
-			full := new(big.Int).Mul(new(big.Int).Add(c2, high), new(big.Int).Mul(k1.r, k1.r))
-			tag := full.Add(full, rest(k1, c1)).Mod(full, p)
-			tag.Add(tag, k1.s).Mod(tag, high)
-			body := slices.Concat(nonce, block1, littleBytes(c2), littleBytes(tag))
-			x, err := chacha20poly1305.NewX(enc2)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if _, err := x.Open(nil, nonce, body[24:], nil); err == nil {
+			tag := new(big.Int).Mul(new(big.Int).Add(c1, high), power(k1, 3))
+			tag.Add(tag, rest(k1, c2)).Mod(tag, p).Add(tag, k1.s).Mod(tag, high)
+			body := slices.Concat(nonce, littleBytes(c1), block2, littleBytes(tag))
+			if _, err := x.Open(nil, nonce, body[nonceSize:], nil); err == nil {
 				return body
 			}
 		}
