@@ -217,18 +217,22 @@ func (r *reader) bytes(size int) []byte {
 }
 
 // text reads a text of at most limit bytes of valid UTF-8.
-func (r *reader) text(limit int) string {
+func (r *reader) text(limit int) string { return string(r.textBytes(limit)) }
+
+func (r *reader) textBytes(limit int) []byte {
 	n := r.want(majorText, "a text")
 	if n > uint64(limit) {
 		r.fail("text of %d bytes, at most %d", n, limit)
-		return ""
+	}
+	if r.err != nil {
+		return nil
 	}
 	v := r.take(n)
 	if !utf8.Valid(v) {
 		r.fail("text is not UTF-8")
-		return ""
+		return nil
 	}
-	return string(v)
+	return v
 }
 
 // array reads the head of an array of at most limit elements. No more elements

@@ -97,15 +97,15 @@ func (r *reader) field(k uint64) {
 	}
 }
 
-// cell reads a cell at a path of depth keys. In an operation (linked) references
+// cell reads a cell at a row of a path table. In an operation (linked) references
 // carry their link, which is returned beside the cell.
-func (r *reader) cell(depth int, file, linked bool) (c cell, link int) {
+func (r *reader) cell(rows []row, i int, linked bool) (c cell, link int) {
 	link = noLink
 	if len(r.b) == 0 {
 		r.fail("bytes end early")
 		return nil, link
 	}
-	start := r.b
+	start, depth := r.b, rows[i].depth
 	switch {
 	case start[0] == cellObject:
 		if r.take(1); depth+1 > MaxDepth {
@@ -115,8 +115,7 @@ func (r *reader) cell(depth int, file, linked bool) (c cell, link int) {
 		f := r.ref(linked)
 		if r.err == nil && linked {
 			link, f.link = f.link, noLink
-			start = f.append(nil)
-			c = cell(start)
+			c = f.append(nil)
 		}
 	default:
 		if r.skipValue(depth + 1); len(start)-len(r.b) > MaxInline {
@@ -130,7 +129,7 @@ func (r *reader) cell(depth int, file, linked bool) (c cell, link int) {
 		n := len(start) - len(r.b)
 		c = cell(start[:n:n])
 	}
-	if c.file() != file {
+	if c.file() != rows[i].file(rows) || rows[i].reserved() {
 		r.fail("a file belongs under %s and nothing else does", keyFiles)
 	}
 	return c, link

@@ -137,16 +137,16 @@ func (r *Replica) Merge(a Author) (*Draft, error) {
 
 // drafting is a draft in the making.
 type drafting struct {
-	r      *Replica
-	commit Commit
-	held   *held
-	body   body
-	table  *actorTable
-	works  map[string]*draftDoc
-	order  []*draftDoc // as first touched
-	roots  map[[32]byte]block.ID
-	values map[[32]byte][]byte
-	staged *staged
+	r       *Replica
+	ctx     opContext
+	parents []block.ID
+	body    body
+	table   *actorTable
+	works   map[string]*draftDoc
+	order   []*draftDoc // as first touched
+	roots   map[[32]byte]block.ID
+	values  map[[32]byte][]byte
+	staged  *staged
 }
 
 // draftDoc is a document under work, with the writes that made it so: if a later
@@ -179,9 +179,10 @@ func (r *Replica) newDrafting(a Author, heads []block.ID) (*drafting, error) {
 	case len(a.TeamHeads) == 0 || len(a.TeamHeads) > MaxTeamHeads || !a.Time.Valid():
 		return nil, fmt.Errorf("author without a time or with %d team heads", len(a.TeamHeads))
 	}
-	d := &drafting{r: r, table: newActorTable(a.Actor), works: map[string]*draftDoc{}}
-	c := &d.commit
-	c.Actor, c.Seq, c.Time, c.Parents = a.Actor, 1, a.Time, heads
+	d := &drafting{r: r, parents: heads, table: newActorTable(a.Actor), works: map[string]*draftDoc{}}
+	team := slices.Clone(a.TeamHeads)
+	slices.SortFunc(team, compareIDs)
+	d.body = body{incarnation: a.Actor.Incarnation, seq: 1, team: slices.Compact(team), time: a.Time, void: r.VoidHash()}
 	own := -1
 	if n, ok := r.actors[a.Actor]; ok {
 		log := r.logs[n]
@@ -189,31 +190,22 @@ func (r *Replica) newDrafting(a Author, heads []block.ID) (*drafting, error) {
 		if last.void != "" || len(log.twins) > 0 {
 			return nil, fmt.Errorf("%w: commit %s of it is void or has a twin", ErrActor, last.ID)
 		}
-		if c.Seq, c.Prev = last.Seq+1, last.ID; c.Time <= last.Time {
-			c.Time = last.Time + 1
-		}
-		if c.Seq > maxSeq || !c.Time.Valid() {
+		d.body.seq, d.body.time = last.Seq+1, max(a.Time, last.Time+1)
+		if d.body.seq > maxSeq || !d.body.time.Valid() {
 			return nil, fmt.Errorf("%w: its seq or time is at the limit", ErrActor)
 		}
-		own = slices.Index(heads, last.ID)
+		if own = slices.Index(heads, last.ID); own < 0 {
+			d.body.prev = last.ID
+		}
 	}
-	team := slices.Clone(a.TeamHeads)
-	slices.SortFunc(team, compareIDs)
-	d.body = body{incarnation: a.Actor.Incarnation, seq: c.Seq, team: slices.Compact(team), time: c.Time, void: r.VoidHash()}
-	if own < 0 {
-		d.body.prev = c.Prev
-	}
-	for _, id := range heads {
-		p := r.commits[id]
-		c.parents = append(c.parents, p.dot())
-		if len(heads) > 1 || own < 0 {
+	d.ctx = opContext{dot: Dot{a.Actor, d.body.seq}, time: d.body.time}
+	if len(heads) > 1 || own < 0 {
+		for _, id := range heads {
+			p := r.commits[id]
 			d.body.parents = append(d.body.parents, parent{d.table.of(p.Actor), p.Seq})
 		}
 	}
-	c.ctx = opContext{dot: Dot{a.Actor, c.Seq}, time: c.Time}
-	var err error
-	d.held, err = r.place(c)
-	return d, err
+	return d, nil
 }
 
 // request runs one request, all or nothing.
@@ -250,7 +242,7 @@ func (d *drafting) undo() {
 }
 
 func (d *drafting) newWork(id string) *work {
-	return newWork(d.r.entry(id), d, d.commit.ctx.dot, d.commit.Time)
+	return newWork(d.r.entry(id), d, d.ctx.dot, d.ctx.time)
 }
 
 // write runs one write on its document's working copy.

@@ -66,12 +66,14 @@ func (d *drafting) files(w *work, files map[string]*File) error {
 	return nil
 }
 
-// finish turns the working copies into one commit.
+// finish turns the working copies into one commit. They are the new entries
+// already; the operations are for everybody else.
 func (d *drafting) finish() (*Draft, error) {
-	var ops []op
+	ops := make([]op, 0, len(d.order))
+	changed := make([]*draftDoc, 0, len(d.order))
 	for _, x := range d.order {
 		if o := x.w.op(x.id, d.table); o != nil {
-			ops = append(ops, *o)
+			ops, changed = append(ops, *o), append(changed, x)
 		}
 	}
 	if len(ops) == 0 {
@@ -86,19 +88,22 @@ func (d *drafting) finish() (*Draft, error) {
 	if err != nil {
 		return nil, err
 	}
-	d.staged = d.r.stage(&d.commit.ctx, ops, func(o *op) []named { return d.r.resolve(d.held, o) })
+	d.staged = &staged{acc: d.r.acc, updates: make([]update, 0, len(ops))}
+	for _, x := range changed {
+		d.r.stageEntry(d.staged, x.id, x.w.result())
+	}
 	d.body.digest, d.body.hasDigest = d.staged.acc.digest(), true
-	draft := d.draft(append(blocks, links...))
-	d.staged.draft = &d.commit
-	d.r.pending = d.staged
-	return draft, nil
+	if len(blocks) == 0 {
+		d.staged.drafted = &drafted{ctx: d.ctx, parents: d.parents, ops: d.body.ops}
+		d.r.pending = d.staged
+	}
+	return d.draft(append(blocks, links...)), nil
 }
 
 // number sorts the actor table and renumbers what names it.
 func (d *drafting) number(ops []op) {
 	to := d.table.sort()
-	d.commit.ctx.actors = d.table.list
-	d.held.ctx = d.commit.ctx
+	d.ctx.actors = d.table.list
 	for i := range d.body.parents {
 		d.body.parents[i].actor = to[d.body.parents[i].actor]
 	}
@@ -109,24 +114,20 @@ func (d *drafting) number(ops []op) {
 
 // draft encodes the commit.
 func (d *drafting) draft(links []Linked) *Draft {
-	if d.commit.ctx.actors == nil {
+	if d.ctx.actors == nil {
 		d.number(nil)
 	}
 	d.body.actors = d.table.list[1:]
-	return &Draft{Parents: d.commit.Parents, Links: links, Plain: d.body.encode(), Seq: d.commit.Seq, Time: d.commit.Time}
+	return &Draft{Parents: d.parents, Links: links, Plain: d.body.encode(), Seq: d.body.seq, Time: d.body.time}
 }
 
-// outOfLine moves large values into blocks and collects what the operations link,
-// values before files, each once. Link numbers count from the first value.
+// outOfLine collects what the operations link, values before files, each once. Link numbers count from the first value.
 func (d *drafting) outOfLine(ops []op) (links []Linked, err error) {
 	at := map[[32]byte]int{}
 	for _, files := range []bool{false, true} {
 		for i := range ops {
 			for j := range ops[i].sets {
 				s := &ops[i].sets[j]
-				if len(s.val) > MaxInline && !s.val.ref() {
-					d.moveOut(s)
-				}
 				if !s.val.ref() || s.val.file() != files {
 					continue
 				}
@@ -169,14 +170,14 @@ func (d *drafting) linked(f ref) (Linked, error) {
 	return Linked{Kind: block.KindValue, Plain: b}, nil
 }
 
-// moveOut replaces a large value by a reference.
-func (d *drafting) moveOut(s *opSet) {
-	f := ref{hash: d.r.keys.ValueHash(s.val), size: uint64(len(s.val)), link: noLink}
+// keep moves a large value out of line.
+func (d *drafting) keep(value []byte) cell {
+	f := ref{hash: d.r.keys.ValueHash(value), size: uint64(len(value)), link: noLink}
 	if d.values == nil {
 		d.values = map[[32]byte][]byte{}
 	}
-	d.values[f.hash] = s.val
-	s.val = f.append(nil)
+	d.values[f.hash] = value
+	return f.append(nil)
 }
 
 // encodeOps writes the operation list: inline, or in linked blocks. How many there
@@ -205,7 +206,7 @@ func (d *drafting) encodeOps(ops []op) ([]Linked, error) {
 		}
 	}
 	if len(list) <= MaxInlineOps {
-		d.body.ops, d.commit.inline = list, list
+		d.body.ops = list
 		return nil, nil
 	}
 	for n := 1; ; {
@@ -215,7 +216,7 @@ func (d *drafting) encodeOps(ops []op) ([]Linked, error) {
 			return nil, err
 		}
 		if len(blocks) <= n {
-			d.body.opBlocks, d.commit.opBlocks = len(blocks), len(blocks)
+			d.body.opBlocks = len(blocks)
 			if len(blocks) < n {
 				return nil, fmt.Errorf("operations do not settle into blocks")
 			}

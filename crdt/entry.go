@@ -63,7 +63,9 @@ type group struct {
 	// life is +n if the dot says the document is alive, −n if it says dead, else 0;
 	// n counts the revisions.
 	life int64
-	sets []assigned // scratch of the encoder: paths in order
+	// Scratch of the encoder: the assignments in order of their paths.
+	sets  []assigned
+	count int
 }
 
 // node is a path: its assignments, its counters and the paths below it.

@@ -29,18 +29,22 @@ type assigned struct {
 // sorts and prunes e.
 func (e *entry) encode() []byte {
 	e.root.prune()
-	w := entryWriter{}
 	for _, g := range e.groups {
-		g.sets = g.sets[:0]
+		g.sets, g.count = nil, 0
 	}
-	w.number(&e.root, -1)
-	e.groups = slices.DeleteFunc(e.groups, func(g *group) bool { return g.life == 0 && len(g.sets) == 0 })
+	w := entryWriter{}
+	w.measure(&e.root)
+	e.groups = slices.DeleteFunc(e.groups, func(g *group) bool { return g.life == 0 && g.count == 0 })
 	slices.SortFunc(e.groups, func(a, b *group) int { return a.dot.compare(&b.dot) })
+	flat := make([]assigned, w.asgs)
 	for _, g := range e.groups {
+		g.sets, flat = flat[:0:g.count], flat[g.count:]
 		w.actors.add(&g.dot.Actor)
 	}
+	w.rows = make([]row, 0, w.paths)
+	w.number(&e.root, -1)
 	w.actors.sort()
-	return w.append(make([]byte, 0, w.size), e)
+	return w.append(make([]byte, 0, w.size+72*len(e.groups)), e)
 }
 
 // actorSet is a sorted table of actors.
@@ -103,7 +107,24 @@ type entryWriter struct {
 	rows   []row
 	ctrs   []*node
 	at     []int // path index of each of ctrs
+	asgs   int
+	paths  int
 	size   int
+}
+
+// measure counts what there is to write.
+func (w *entryWriter) measure(n *node) {
+	for i := range n.asgs {
+		n.asgs[i].g.count++
+		w.size += len(n.asgs[i].val) + 4
+	}
+	w.asgs += len(n.asgs)
+	w.paths += len(n.kids)
+	w.size += 72 * len(n.ctrs)
+	for _, k := range n.kids {
+		w.size += len(k.key) + 8
+		w.measure(k)
+	}
 }
 
 // number gives every path its index, in order, and hands the assignments to
@@ -112,7 +133,6 @@ func (w *entryWriter) number(n *node, index int) {
 	for i := range n.asgs {
 		a := &n.asgs[i]
 		a.g.sets = append(a.g.sets, assigned{index, a})
-		w.size += len(a.val) + 3
 		if a.orig != nil {
 			w.actors.add(&a.orig.dot.Actor)
 			w.size += 24
@@ -123,12 +143,9 @@ func (w *entryWriter) number(n *node, index int) {
 		for i := range n.ctrs {
 			w.actors.add(&n.ctrs[i].actor)
 		}
-		w.size += 72 * len(n.ctrs)
 	}
-	w.size += 80
 	for _, k := range n.kids {
-		w.rows = append(w.rows, row{index, k.key})
-		w.size += len(k.key) + 8
+		w.rows = append(w.rows, row{parent: index, key: k.key})
 		w.number(k, len(w.rows)-1)
 	}
 }
@@ -210,7 +227,6 @@ type entryReader struct {
 	actors []block.Actor
 	used   []bool
 	rows   []row
-	depth  []int
 	nodes  []node
 	slab   []asg
 	e      *entry
@@ -250,23 +266,21 @@ func decodeEntry(b []byte) (*entry, error) {
 }
 
 func (r *entryReader) readPaths() {
-	r.rows = r.reader.rows()
-	if r.err == nil && len(r.rows) == 0 {
-		r.fail("empty path table")
+	if r.rows = r.reader.rows(); r.err != nil {
+		return
 	}
 	r.nodes = make([]node, len(r.rows))
-	r.depth = make([]int, len(r.rows))
 	r.slab = make([]asg, len(r.rows))
+	kids := make([]*node, len(r.rows))
 	counts := make([]int, len(r.rows)+1)
 	for _, w := range r.rows {
 		counts[w.parent+1]++
 	}
-	kids := make([]*node, len(r.rows))
 	for i, w := range r.rows {
 		r.nodes[i].key = w.key
 		parent := &r.e.root
-		if r.depth[i] = 1; w.parent >= 0 {
-			parent, r.depth[i] = &r.nodes[w.parent], r.depth[w.parent]+1
+		if w.parent >= 0 {
+			parent = &r.nodes[w.parent]
 		}
 		if parent.kids == nil {
 			k := counts[w.parent+1]
@@ -354,7 +368,7 @@ func (r *entryReader) readGroup(g *group) {
 		if r.err != nil {
 			return
 		}
-		c, _ := r.cell(r.depth[i], r.inFile(i), false)
+		c, _ := r.cell(r.rows, i, false)
 		node := &r.nodes[i]
 		if node.asgs == nil {
 			node.asgs, r.slab = r.slab[:0:1], r.slab[1:]
@@ -364,11 +378,6 @@ func (r *entryReader) readGroup(g *group) {
 	if size == 6 && r.err == nil {
 		r.readStamps(g)
 	}
-}
-
-func (r *entryReader) inFile(i int) bool {
-	p := r.rows[i].parent
-	return p >= 0 && r.depth[p] == 1 && r.rows[p].key == keyFiles
 }
 
 func (r *entryReader) readStamps(g *group) {

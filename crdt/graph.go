@@ -131,9 +131,15 @@ func (g *graph) insert(h *held) {
 	}
 	g.commits[h.ID] = h
 	g.order = append(g.order, h)
-	heads := slices.DeleteFunc(slices.Clone(g.heads), func(id block.ID) bool { return slices.Contains(h.Parents, id) })
-	i, _ := slices.BinarySearchFunc(heads, h.ID, compareIDs)
-	g.heads = slices.Insert(heads, i, h.ID)
+	heads := make([]block.ID, 1, len(g.heads)+1) // a new slice: readers keep the old one
+	heads[0] = h.ID
+	for _, id := range g.heads {
+		if !slices.Contains(h.Parents, id) {
+			heads = append(heads, id)
+		}
+	}
+	slices.SortFunc(heads, compareIDs)
+	g.heads = heads
 }
 
 func compareIDs(a, b block.ID) int { return bytes.Compare(a[:], b[:]) }

@@ -237,7 +237,7 @@ func (c *opCollector) row() int {
 		p := &c.path[i]
 		if p.row < 0 {
 			p.row = len(c.op.rows)
-			c.op.rows = append(c.op.rows, row{parent, p.key})
+			c.op.rows = append(c.op.rows, row{parent: parent, depth: i + 1, key: p.key})
 		}
 		parent = p.row
 	}

@@ -1,5 +1,7 @@
 package crdt
 
+import "slices"
+
 // An operation as bytes, a map of
 //
 //	1 id       text
@@ -106,7 +108,6 @@ type opReader struct {
 	values linkUse
 	files  linkUse
 	rows   []row
-	depth  []int
 	named  []bool // which rows were named
 }
 
@@ -124,7 +125,7 @@ func (u *linkUse) use(link int) bool {
 // op reads one operation.
 func (r *opReader) op() (o op) {
 	n, last := r.pairs(8), uint64(0)
-	r.rows, r.depth, r.named = nil, nil, nil
+	r.rows, r.named = nil, r.named[:0]
 	for i := range n {
 		k := r.key(&last)
 		if i == 0 && k != 1 {
@@ -169,13 +170,10 @@ func (r *opReader) opField(k uint64, o *op) {
 
 func (r *opReader) readRows() {
 	r.rows = r.reader.rows()
-	if r.err == nil && len(r.rows) == 0 {
-		r.fail("empty path table")
-	}
-	r.depth, r.named = make([]int, len(r.rows)), make([]bool, len(r.rows))
-	for i, w := range r.rows {
-		if r.depth[i] = 1; w.parent >= 0 {
-			r.depth[i] = r.depth[w.parent] + 1
+	r.named = slices.Grow(r.named, len(r.rows))[:len(r.rows)]
+	clear(r.named)
+	for _, w := range r.rows {
+		if w.parent >= 0 {
 			r.named[w.parent] = true
 		}
 	}
@@ -203,18 +201,13 @@ func (r *opReader) eachPath(read func(i int)) {
 func (r *opReader) readSets(o *op) {
 	o.sets = make([]opSet, 0, len(r.rows))
 	r.eachPath(func(i int) {
-		p := r.rows[i].parent
-		file := p >= 0 && r.depth[p] == 1 && r.rows[p].key == keyFiles
 		s := opSet{path: i}
-		if s.val, s.link = r.cell(r.depth[i], file, true); r.err != nil {
+		if s.val, s.link = r.cell(r.rows, i, true); r.err != nil {
 			return
-		}
-		if r.depth[i] == 1 && r.rows[i].key == keyFiles {
-			r.fail("%s is no field", keyFiles)
 		}
 		if s.link != noLink {
 			u := &r.values
-			if file {
+			if s.val.file() {
 				u = &r.files
 			}
 			if !u.use(s.link) {

@@ -36,8 +36,17 @@ func (p path) keys() []string {
 // and each line costs its own key only.
 type row struct {
 	parent int
+	depth  int // number of keys
 	key    string
 }
+
+// file reports that the row is a file's: the only place where a cell is one.
+func (w row) file(rows []row) bool {
+	return w.depth == 2 && rows[w.parent].key == keyFiles
+}
+
+// reserved reports that the row holds files and no value itself.
+func (w row) reserved() bool { return w.depth == 1 && w.key == keyFiles }
 
 func appendRows(b []byte, rows []row) []byte {
 	b = appendHead(b, majorArray, uint64(len(rows)))
@@ -50,60 +59,72 @@ func appendRows(b []byte, rows []row) []byte {
 	return b
 }
 
-// rows reads a path table. It refuses one that is not sorted, goes deeper than a
-// document may, or holds a reserved key.
+// rows reads a path table. It refuses one that is empty, not sorted, deeper than a
+// document may be, or holds a reserved key.
 func (r *reader) rows() []row {
 	n := r.array(maxPlain)
-	if r.err != nil {
-		return nil
+	if r.err == nil && n == 0 {
+		r.fail("empty path table")
 	}
+	size := len(r.b)
+	skip := reader{b: r.b}
+	for range n {
+		skip.row()
+	}
+	keys := string(r.b[:size-len(skip.b)]) // one allocation for all keys
 	rows := make([]row, 0, n)
-	depth := make([]uint8, 0, n)
-	last := make([]string, n+1) // the last key below row i−1, at i
-	for i := range n {
-		w, d := row{parent: -1}, uint8(1)
-		if len(r.b) > 0 && r.b[0]>>5 == majorArray {
-			if r.array(2) != 2 {
-				r.fail("row of a path table")
-			}
-			w.parent = int(r.uint(maxPlain))
-			if w.parent >= i {
-				r.fail("row %d of a path table is below row %d", i, w.parent)
-				return nil
-			}
-			d = depth[w.parent] + 1
-		}
-		w.key = r.text(MaxKey)
-		if r.err != nil || !r.checkRow(rows, depth, w, d, last) {
+	for range n {
+		w := row{parent: -1, depth: 1}
+		parent, key := r.row()
+		if r.err != nil {
 			return nil
 		}
-		last[w.parent+1] = w.key + "\x00"
-		rows, depth = append(rows, w), append(depth, d)
+		end := size - len(r.b)
+		w.key = keys[end-len(key) : end]
+		if parent >= 0 {
+			if parent >= len(rows) {
+				r.fail("row %d of a path table is below row %d", len(rows), parent)
+				return nil
+			}
+			w.parent, w.depth = parent, rows[parent].depth+1
+		}
+		if r.checkRow(rows, w); r.err != nil {
+			return nil
+		}
+		rows = append(rows, w)
 	}
 	return rows
 }
 
-func (r *reader) checkRow(rows []row, depth []uint8, w row, d uint8, last []string) bool {
-	i := len(rows)
+// row reads one line: its parent, −1 for the root, and the bytes of its key.
+func (r *reader) row() (parent int, key []byte) {
+	parent = -1
+	if len(r.b) > 0 && r.b[0]>>5 == majorArray {
+		if r.array(2) != 2 {
+			r.fail("row of a path table")
+		}
+		parent = int(r.uint(maxPlain))
+	}
+	return parent, r.textBytes(MaxKey)
+}
+
+func (r *reader) checkRow(rows []row, w row) {
 	// Sorted by path means: below the row before it or one of that row's
-	// ancestors, after the last child there.
-	at := i - 1
-	for at >= 0 && depth[at] >= d {
-		at = rows[at].parent
+	// ancestors, behind the last child there.
+	at, before := len(rows)-1, -1
+	for at >= 0 && rows[at].depth >= w.depth {
+		at, before = rows[at].parent, at
 	}
 	switch {
-	case at != w.parent:
+	case at != w.parent, before >= 0 && rows[before].key >= w.key:
 		r.fail("path table is not sorted")
-	case last[w.parent+1] >= w.key+"\x00" && last[w.parent+1] != "":
-		r.fail("path table is not sorted")
-	case d > MaxDepth:
+	case w.depth > MaxDepth:
 		r.fail("path deeper than %d", MaxDepth)
-	case d == 1 && strings.HasPrefix(w.key, "_") && w.key != keyFiles:
+	case w.depth == 1 && strings.HasPrefix(w.key, "_") && w.key != keyFiles:
 		r.fail("reserved key %q", w.key)
-	case d > 2 && inFiles(rows, w):
+	case w.depth > 2 && inFiles(rows, w):
 		r.fail("path inside a file")
 	}
-	return r.err == nil
 }
 
 // inFiles reports whether w lies below _files.

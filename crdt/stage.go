@@ -13,7 +13,14 @@ import (
 type staged struct {
 	updates []update
 	acc     accumulator
-	draft   *Commit // whose operations these are, if they were drafted here
+	drafted *drafted // set if this is what a draft leads to
+}
+
+// drafted tells a commit that was drafted here.
+type drafted struct {
+	ctx     opContext
+	parents []block.ID
+	ops     []byte
 }
 
 type update struct {
@@ -67,14 +74,16 @@ func digestInput(b []byte, id string, entry []byte) []byte {
 	return append(appendText(appendHead(b, majorArray, 2), id), entry...)
 }
 
-// fits reports whether a commit is the one that was drafted here. A draft is
-// forgotten as soon as the state changes, and with equal parents both mean the
-// same past.
+// fits reports whether a commit, already in the graph, is the one that was drafted
+// here. A draft is forgotten as soon as the state changes, and equal parents mean
+// the same past.
 func (s *staged) fits(r *Replica, h *held) bool {
-	d := s.draft
-	return slices.Equal(r.heads, []block.ID{h.ID}) && slices.Equal(d.Parents, h.Parents) &&
-		d.ctx.dot == h.ctx.dot && d.Time == h.Time && slices.Equal(d.ctx.actors, h.ctx.actors) &&
-		d.opBlocks == 0 && h.opBlocks == 0 && bytes.Equal(d.inline, h.inline)
+	if s == nil || h.void != "" || len(h.blocks) > 0 {
+		return false
+	}
+	d := s.drafted
+	return slices.Equal(r.heads, []block.ID{h.ID}) && slices.Equal(d.parents, h.Parents) && d.ctx.dot == h.ctx.dot &&
+		d.ctx.time == h.Time && slices.Equal(d.ctx.actors, h.ctx.actors) && bytes.Equal(d.ops, h.inline)
 }
 
 // install makes staged records the state and tells what changed. h is the commit

@@ -97,6 +97,16 @@ func canonicalKeys(m map[string]any) []string {
 	return keys
 }
 
+// sortedKeys returns the keys in the order of paths: bytewise.
+func sortedKeys(m map[string]any) []string {
+	keys := make([]string, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	return keys
+}
+
 func compareKeys(a, b string) int {
 	if len(a) != len(b) {
 		return len(a) - len(b)

@@ -298,15 +298,11 @@ func describeOps(c *Commit) string {
 // draftOps writes the operations of a vector as they stand.
 func (v *vector) draftOps(t *testing.T, r *Replica, vc *vectorCommit, a Author) *Draft {
 	t.Helper()
-	d := &drafting{r: r, table: newActorTable(a.Actor), works: map[string]*draftDoc{}}
-	c := &d.commit
-	c.Actor, c.Seq, c.Time = a.Actor, vc.Seq, vc.Time
-	c.Parents = r.Heads()
-	c.ctx = opContext{dot: Dot{c.Actor, c.Seq}, time: c.Time}
-	d.held = &held{}
+	d := &drafting{r: r, parents: r.Heads(), table: newActorTable(a.Actor)}
+	d.ctx = opContext{dot: Dot{a.Actor, vc.Seq}, time: vc.Time}
 	d.body = body{seq: vc.Seq, time: vc.Time, team: a.TeamHeads, void: r.VoidHash()}
 	var own []block.ID
-	for _, id := range c.Parents {
+	for _, id := range d.parents {
 		p := r.commits[id]
 		d.body.parents = append(d.body.parents, parent{d.table.of(p.Actor), p.Seq})
 		if p.Actor == a.Actor && p.Seq == vc.Seq-1 {
@@ -316,7 +312,7 @@ func (v *vector) draftOps(t *testing.T, r *Replica, vc *vectorCommit, a Author) 
 	if vc.Prev != "" && !slices.Equal(own, []block.ID{vectorID(vc.Prev)}) {
 		d.body.prev = vectorID(vc.Prev)
 	}
-	if len(own) == 1 && len(c.Parents) == 1 {
+	if len(own) == 1 && len(d.parents) == 1 {
 		d.body.parents = nil
 	}
 	var ops []op
@@ -372,7 +368,7 @@ func vectorToOp(t *testing.T, id string, v vectorOp, table *actorTable) op {
 			parent = at[q]
 		}
 		at[p] = i
-		o.rows = append(o.rows, row{parent, k[len(k)-1]})
+		o.rows = append(o.rows, row{parent: parent, key: k[len(k)-1]})
 	}
 	for _, s := range v.Sets {
 		x := doc(string(s[1]))

@@ -148,7 +148,7 @@ func (r *Replica) play(h *held) []Change {
 		r.skip(h, nil)
 		return nil
 	}
-	if p := r.pending; p != nil && p.fits(r, h) {
+	if p := r.pending; p.fits(r, h) {
 		return r.install(p, h)
 	}
 	return r.install(r.stage(&h.ctx, h.ops, func(o *op) []named { return r.resolve(h, o) }), h)

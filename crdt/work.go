@@ -2,7 +2,6 @@ package crdt
 
 import (
 	"fmt"
-	"maps"
 	"math"
 	"slices"
 
@@ -14,13 +13,19 @@ import (
 // lost in their edit, so the difference to the base is read off, not computed.
 type work struct {
 	entry
-	stores   stores
+	stores   keeper
 	own      *group // the commit being made
 	baseLife int64  // the highest n of the base, alive or dead
 	lost     []*group
 	lostLife []int64
 	touched  bool // an assignment, life dot or counter differs from the base
 	scratch  []byte
+}
+
+// keeper are stores that take large values in.
+type keeper interface {
+	stores
+	keep(value []byte) (reference cell)
 }
 
 // edit is what a working copy changed at a path.
@@ -39,12 +44,18 @@ func (n *node) edits() *edit {
 }
 
 // newWork starts a working copy of e, which it takes over.
-func newWork(e *entry, s stores, d Dot, t wire.Time) *work {
+func newWork(e *entry, s keeper, d Dot, t wire.Time) *work {
 	w := &work{entry: *e, stores: s, own: &group{dot: d, time: t}}
 	for _, g := range e.groups {
 		w.baseLife = max(w.baseLife, g.life, -g.life)
 	}
 	return w
+}
+
+// result returns the entry with everything the verbs did.
+func (w *work) result() *entry {
+	w.groups = append(w.groups, w.own)
+	return &w.entry
 }
 
 // put makes the document read as doc, and settles what is in conflict.
@@ -55,7 +66,7 @@ func (w *work) put(doc map[string]any) error {
 			w.remove(k)
 		}
 	}
-	for _, k := range slices.Sorted(maps.Keys(doc)) {
+	for _, k := range sortedKeys(doc) {
 		if k == keyID || k == keyRev || k == keyFiles {
 			continue
 		}
@@ -87,7 +98,7 @@ func (w *work) assign(n *node, v any, path []string) error {
 			w.remove(k)
 		}
 	}
-	for _, k := range slices.Sorted(maps.Keys(m)) {
+	for _, k := range sortedKeys(m) {
 		sub := append(path, k)
 		if err := checkKey(k, sub); err != nil {
 			return err
@@ -164,9 +175,12 @@ func winner(n *node) (win *asg) {
 	return win
 }
 
-// set assigns at a path under the commit's own dot.
+// set assigns at a path under the commit's own dot; a large value goes out of line.
 func (w *work) set(n *node, c cell, orig *stamp) {
 	w.touched = true
+	if len(c) > MaxInline && !c.ref() {
+		c = w.stores.keep(c)
+	}
 	if orig != nil && *orig == (stamp{w.own.time, w.own.dot}) {
 		orig = nil
 	}
@@ -183,14 +197,13 @@ func (w *work) set(n *node, c cell, orig *stamp) {
 func (w *work) drop(n *node, match func(*asg) bool) (any bool) {
 	kept := n.asgs[:0]
 	for i := range n.asgs {
-		a := n.asgs[i]
-		if !match(&a) {
-			kept = append(kept, a)
+		if !match(&n.asgs[i]) {
+			kept = append(kept, n.asgs[i])
 			continue
 		}
 		any, w.touched = true, true
-		if a.g != w.own {
-			n.edits().dropped = append(n.edits().dropped, a.g)
+		if g := n.asgs[i].g; g != w.own {
+			n.edits().dropped = append(n.edits().dropped, g)
 		}
 	}
 	n.asgs = kept
@@ -313,7 +326,7 @@ func (w *work) purgeFields() {
 }
 
 func (w *work) merge(n *node, patch map[string]any, path []string) error {
-	for _, k := range slices.Sorted(maps.Keys(patch)) {
+	for _, k := range sortedKeys(patch) {
 		if len(path) == 0 && (k == keyID || k == keyRev) {
 			continue
 		}
