@@ -38,7 +38,7 @@ func BenchmarkGetMany(b *testing.B) {
 }
 
 func benchToft(b *testing.B, disk *store, ids []block.ID) {
-	x, y := pair(b)
+	x, y := pair(b, hosttest.TCP)
 	y.disk.blocks = disk.blocks
 	for b.Loop() {
 		x.fetch(b, ids, y)
@@ -54,7 +54,7 @@ func benchBoxo(b *testing.B, disk *store, ids []block.ID) {
 	}
 	for b.Loop() {
 		b.StopTimer()
-		x, y := hosttest.New(b), hosttest.New(b)
+		x, y := hosttest.New(b, hosttest.TCP), hosttest.New(b, hosttest.TCP)
 		ctx, cancel := context.WithCancel(context.Background())
 		start := func(h host.Host, s *store) *boxo.Bitswap {
 			return boxo.New(ctx, bsnet.NewFromIpfsHost(h), nil, shelf{s}, boxo.WithoutDuplicatedBlockStats(),
@@ -84,7 +84,7 @@ func benchBoxo(b *testing.B, disk *store, ids []block.ID) {
 }
 
 func benchStream(b *testing.B, disk *store, ids []block.ID) {
-	x, y := hosttest.New(b), hosttest.New(b)
+	x, y := hosttest.New(b, hosttest.TCP), hosttest.New(b, hosttest.TCP)
 	size := len(disk.blocks[ids[0]])
 	y.SetStreamHandler("/bare", func(s network.Stream) {
 		for _, id := range ids {
