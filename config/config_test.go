@@ -78,6 +78,19 @@ func TestInitIsIdempotentAndKeepsItsPort(t *testing.T) {
 	require.ErrorContains(t, err, `"ann" already`)
 }
 
+func TestPassphraseFileIsFoundFromEverywhere(t *testing.T) {
+	dir := t.TempDir()
+	t.Chdir(t.TempDir())
+	c, err := Init(dir, env(), Config{PassphraseFile: "pw"}, rand.Reader)
+	require.NoError(t, err)
+	require.True(t, filepath.IsAbs(c.PassphraseFile))
+	_, err = Init(dir, env(), Config{PassphraseFile: "pw"}, rand.Reader)
+	require.NoError(t, err)
+	t.Chdir(dir)
+	_, err = Init(dir, env(), Config{PassphraseFile: "pw"}, rand.Reader)
+	require.Equal(t, "passphrase_file", field(t, err), "another file of that name")
+}
+
 func TestInitNeedsNothing(t *testing.T) {
 	c, err := Init(t.TempDir(), env(), Config{}, rand.Reader)
 	require.NoError(t, err)

@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"os/user"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"unicode"
@@ -45,6 +46,11 @@ func Init(dir string, getenv func(string) string, want Config, random io.Reader)
 		}
 		c.Listen = Everywhere(port)
 	}
+	if c.PassphraseFile != "" { // the next start may be in another directory
+		if c.PassphraseFile, err = filepath.Abs(c.PassphraseFile); err != nil {
+			return Config{}, fmt.Errorf("config: %w", err)
+		}
+	}
 	if err := c.Check(); err != nil {
 		return Config{}, err
 	}
@@ -55,6 +61,11 @@ func reInit(dir string, want Config) (Config, error) {
 	c, err := loadFile(dir)
 	if err != nil {
 		return Config{}, err
+	}
+	if want.PassphraseFile != "" {
+		if want.PassphraseFile, err = filepath.Abs(want.PassphraseFile); err != nil {
+			return Config{}, fmt.Errorf("config: %w", err)
+		}
 	}
 	for _, f := range []struct{ field, have, want string }{
 		{"user", c.User, want.User},
