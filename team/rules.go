@@ -204,6 +204,8 @@ func (a *actor) admit(c Admit) error {
 	p := c.Proof
 	p.Kind, p.Role, p.Invite, p.Admitter = inv.Kind, inv.Role, inv.ID, a.g.keys[a.l.author]
 	copy(p.Team[:], a.g.team[:])
+	p.Device, p.BoxKey, p.Recovery = c.Device, c.BoxKey, c.Recovery
+	p.Commit = Commit(p.Device, p.BoxKey, p.Name, p.DeviceName, p.R)
 	if err := a.g.proof(p, inv.Key); err != nil {
 		return err
 	}
