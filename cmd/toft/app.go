@@ -201,7 +201,7 @@ func (a *app) connect(ctx context.Context, n need) (localNode, error) {
 	}
 	cfg.Network = config.Offline
 	for end := a.now().Add(lockWait); ; {
-		door, err := a.system.open(ctx, cfg, a.logger(slog.LevelWarn))
+		door, err := a.system.open(ctx, cfg, a.logger(silent))
 		if !errors.Is(err, api.ErrStoreLocked) {
 			return door, usage(err)
 		}
@@ -247,9 +247,22 @@ func (a *app) logger(level slog.Level) *slog.Logger {
 	case a.verbose:
 		level = slog.LevelDebug
 	case a.quiet:
-		level = slog.LevelError
+		level = max(level, slog.LevelError)
 	}
-	return slog.New(slog.NewTextHandler(cleaned{a.stderr}, &slog.HandlerOptions{Level: level}))
+	return slog.New(slog.NewTextHandler(cleaned{a.stderr}, &slog.HandlerOptions{Level: level, ReplaceAttr: plainErrors}))
+}
+
+// silent is the level of commands that open the store themselves: what goes wrong
+// is their error, told once.
+const silent = slog.LevelError + 1
+
+// plainErrors keeps the stack traces that some errors print of themselves out of
+// the log.
+func plainErrors(_ []string, a slog.Attr) slog.Attr {
+	if err, ok := a.Value.Any().(error); ok {
+		return slog.String(a.Key, err.Error())
+	}
+	return a
 }
 
 // usage makes errors of the configuration usage errors.

@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"log/slog"
 	"runtime"
 	"strconv"
 	"strings"
@@ -77,7 +76,7 @@ func (a *app) withoutHome(cmd *cobra.Command, f func(context.Context, api.API) e
 		return usage(err)
 	}
 	cfg.Network = config.Offline
-	door, err := a.system.open(cmd.Context(), cfg, a.logger(slog.LevelWarn))
+	door, err := a.system.open(cmd.Context(), cfg, a.logger(silent))
 	if err != nil {
 		return usage(err)
 	}

@@ -31,7 +31,7 @@ func TestMain(m *testing.M) { testscript.Main(m, map[string]func(){"toft": main}
 //	start FILE cmd…           runs cmd beside the script, stdout into FILE
 //	shows FILE REGEX          waits until FILE matches
 //	repeat N cmd…             runs cmd N times, %I in it is 1…N
-//	same A B                  fails unless the two words are equal
+//	damage DIR                flips a bit in the middle of the largest file below DIR
 func TestScripts(t *testing.T) {
 	if testing.Short() {
 		t.Skip("runs daemons")
@@ -48,7 +48,7 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits": exits, "ready": readyCmd, "eventually": eventually, "grab": grab,
-			"start": start, "shows": shows, "repeat": repeat, "same": same,
+			"start": start, "shows": shows, "repeat": repeat, "damage": damage,
 		},
 		RequireExplicitExec: true,
 	})
@@ -160,8 +160,22 @@ func repeat(ts *testscript.TestScript, _ bool, args []string) {
 	}
 }
 
-func same(ts *testscript.TestScript, neg bool, args []string) {
-	if (args[0] == args[1]) == neg {
-		ts.Fatalf("%q and %q", args[0], args[1])
-	}
+func damage(ts *testscript.TestScript, _ bool, args []string) {
+	var largest string
+	var most int64
+	ts.Check(filepath.WalkDir(ts.MkAbs(args[0]), func(path string, e os.DirEntry, err error) error {
+		if err != nil || e.IsDir() {
+			return err
+		}
+		info, err := e.Info()
+		if err == nil && info.Size() > most {
+			largest, most = path, info.Size()
+		}
+		return err
+	}))
+	data, err := os.ReadFile(largest)
+	ts.Check(err)
+	data[len(data)/2] ^= 1
+	ts.Check(os.WriteFile(largest, data, 0o600))
+	ts.Logf("damaged %s at %d", largest, len(data)/2)
 }
