@@ -2,10 +2,13 @@ package gossip
 
 import (
 	"context"
+	"encoding/binary"
+	"slices"
 	"testing"
 	"time"
 
 	pubsub "github.com/libp2p/go-libp2p-pubsub"
+	pb "github.com/libp2p/go-libp2p-pubsub/pb"
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/protocol"
@@ -27,6 +30,22 @@ func stranger(t *testing.T, h host.Host) *pubsub.PubSub {
 		t.Fatal(err)
 	}
 	return ps
+}
+
+// say sends one RPC over a stream of its own.
+func say(t *testing.T, from, to host.Host, rpc pb.RPC) {
+	t.Helper()
+	s, err := from.NewStream(context.Background(), to.ID(), Protocol)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := rpc.Marshal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Write(append(binary.AppendUvarint(nil, uint64(len(b))), b...)); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // silence waits long enough for several heartbeats, in which nothing may be heard.
@@ -57,10 +76,16 @@ func TestStrangerLearnsNothing(t *testing.T) {
 	sees(t, ta, b)
 	sees(t, tb, a)
 	hosttest.Wait(t, "the stranger's RPC", func() bool { return na.Stats().Strangers > 0 })
-	// It speaks first what a member says afterwards: the member must be heard.
-	if err := their.Publish(context.Background(), []byte("the canary sings")); err != nil {
-		t.Fatal(err)
-	}
+	// It speaks first what a member says afterwards: the member must be heard. Its
+	// own GossipSub has nobody to send to, so it writes to us by hand.
+	name, yes := topic, true
+	before := na.Stats().Strangers
+	say(t, out, a, pb.RPC{
+		Subscriptions: []*pb.RPC_SubOpts{{Topicid: &name, Subscribe: &yes}},
+		Publish:       []*pb.Message{{Data: []byte("the canary sings"), Topic: &name}},
+		Control:       &pb.ControlMessage{Graft: []*pb.ControlGraft{{TopicID: &name}}},
+	})
+	hosttest.Wait(t, "the stranger's message", func() bool { return na.Stats().Strangers > before })
 	na.silence(t)
 	publish(t, tb, "the canary sings")
 	na.hears(t, "the canary sings")
@@ -114,6 +139,7 @@ func TestMemberOfAnotherTeamStaysOutside(t *testing.T) {
 	sees(t, ta, b)
 	sees(t, tb, a)
 	sees(t, tc, raw)
+	hosttest.Wait(t, "our greeting", func() bool { return slices.Contains(theirs.ListPeers(), a.ID()) })
 	if err := theirs.Publish(context.Background(), []byte("not yours to say")); err != nil {
 		t.Fatal(err)
 	}

@@ -90,7 +90,7 @@ func (h *gated) close() {
 	h.closed = true
 	h.mu.Unlock()
 	h.resetIf(func(*stream) bool { return true })
-	h.bus.wait.Wait()
+	h.bus.close()
 }
 
 // SetStreamHandler wraps pubsub's handler for inbound streams.
@@ -139,7 +139,17 @@ type bus struct {
 	event.Bus
 	done  <-chan struct{}
 	again chan peer.ID
-	wait  sync.WaitGroup
+
+	mu     sync.Mutex // pubsub subscribes from a goroutine, maybe after we closed
+	closed bool
+	wait   sync.WaitGroup
+}
+
+func (b *bus) close() {
+	b.mu.Lock()
+	b.closed = true
+	b.mu.Unlock()
+	b.wait.Wait()
 }
 
 // identified hands our GossipSub an identify event about p.
@@ -156,6 +166,11 @@ func (b *bus) Subscribe(what any, opts ...event.SubscriptionOpt) (event.Subscrip
 	sub, err := b.Bus.Subscribe(what, opts...)
 	if err != nil || !greets(what) {
 		return sub, err
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed {
+		return sub, nil
 	}
 	m := &merged{Subscription: sub, out: make(chan any), done: make(chan struct{})}
 	b.wait.Add(1)
