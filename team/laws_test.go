@@ -67,8 +67,9 @@ func (w *world) agree() {
 				w.errs[w.nameOf(l.u.ID)], w.story())
 		}
 		if f := w.chain.g.byID[l.u.ID]; l.ok && i > 0 {
-			x := w.chain.g.links[f]
-			require.Equal(w.t, []any{l.need, l.cut, l.leaving}, []any{x.need, x.cut, x.leaving}, "%s\n%s", w.nameOf(l.u.ID), w.story())
+			if x := w.chain.g.links[f]; l.need != x.need || l.cut != x.cut || l.leaving != x.leaving {
+				w.t.Fatalf("%s: model %v %v %v, chain %v %v %v\n%s", w.nameOf(l.u.ID), l.need, l.cut, l.leaving, x.need, x.cut, x.leaving, w.story())
+			}
 		}
 	}
 	want, got := m.resolve(m.all()).describe(), w.chain.describe()
@@ -88,7 +89,9 @@ func (w *world) rosterCovers() {
 		}
 	}
 	for _, l := range w.chain.g.links {
-		require.True(w.t, w.chain.other.Has(l.id), "%s is not in the roster's chain\n%s", w.nameOf(l.id), w.story())
+		if !w.chain.other.Has(l.id) {
+			w.t.Fatalf("%s is not in the roster's chain\n%s", w.nameOf(l.id), w.story())
+		}
 	}
 }
 

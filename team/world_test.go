@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -73,9 +74,14 @@ func newSalted(t testing.TB, founder, salt string, recovery bool) *world {
 }
 
 // devs are shared by all tests: making a key costs more than a link.
-var devs = map[string]*key{}
+var (
+	devs   = map[string]*key{}
+	devsMu sync.Mutex
+)
 
 func dev(name string) *key {
+	devsMu.Lock()
+	defer devsMu.Unlock()
 	k, ok := devs[name]
 	if !ok {
 		k = newKey(name)
@@ -346,6 +352,8 @@ func teamOf(s *State) string {
 }
 
 func nameOfDev(d block.Device) string {
+	devsMu.Lock()
+	defer devsMu.Unlock()
 	for n, k := range devs {
 		if k.dev == d {
 			return n
@@ -460,10 +468,8 @@ func (w *world) prove(inv Invite, who, admitter string, change func(p *Proof)) P
 }
 
 func inviteSigner(inv Invite) *key {
-	for n, k := range devs {
-		if strings.HasPrefix(n, "invite ") && k.dev == inv.Key {
-			return k
-		}
+	if n := nameOfDev(inv.Key); strings.HasPrefix(n, "invite ") {
+		return dev(n)
 	}
 	return dev("no seed")
 }
