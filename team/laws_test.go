@@ -148,6 +148,7 @@ func confirming(w *world, id block.ID) string {
 type soup struct {
 	w     *world
 	court bool            // admins at each other's throats: little else than cuts
+	joins bool            // everybody comes by invitation
 	pick  func(n int) int // 0 ≤ … < n
 	names []string
 	size  int
@@ -170,6 +171,14 @@ func (s *soup) grow() {
 	team := soupPeople[1 : 1+s.pick(4)] // to begin with
 	if s.court {
 		team = soupPeople[1:]
+	}
+	if s.joins {
+		put("a", invite("i1", InviteMember, RoleMember, uint64(s.pick(4))), names[len(names)-1])
+		put("a", invite("i2", InviteDevice, 0, 1), names[len(names)-1])
+		put("a", invite("i3", InviteReplica, RoleReplica, 0), names[len(names)-1])
+		put("a", admit("L0", "b", "a"), names[len(names)-1])
+		put("a", role("b", RoleAdmin), names[len(names)-1])
+		team = nil
 	}
 	for _, who := range team {
 		r := Role(2 + s.pick(3))
@@ -245,6 +254,9 @@ func (s *soup) content(names []string, author string) made {
 	if s.court {
 		kind = []int{0, 3, 3, 4, 5, 5, 6, 7, 9, 9, 9, 17}[s.pick(12)]
 	}
+	if s.joins {
+		kind = []int{3, 4, 5, 6, 8, 9, 11, 12, 13, 14, 14, 14, 14, 14, 17, 18, 21}[s.pick(17)]
+	}
 	switch kind {
 	case 0, 1, 2:
 		return add(who, r)
@@ -312,7 +324,7 @@ func (s *soup) content(names []string, author string) made {
 func newSoup(t testing.TB, seed uint64, size int) *world {
 	rng := rand.New(rand.NewPCG(seed, 1))
 	w := newSalted(t, "a", fmt.Sprint(seed), rng.IntN(3) == 0)
-	s := &soup{w: w, pick: rng.IntN, size: size, court: rng.IntN(3) == 0}
+	s := &soup{w: w, pick: rng.IntN, size: size, court: seed%3 == 1, joins: seed%3 == 2}
 	s.grow()
 	return w
 }
