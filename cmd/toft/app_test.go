@@ -438,7 +438,7 @@ func TestLists(t *testing.T) {
 	require.Regexp(t, `^3 a deleted\n4 b deleted\n$`, rows)
 	require.Regexp(t, `^4 b deleted\n$`, d.run(ann, 0, "changes", "notes", "--since", "3").out)
 	require.Contains(t, d.run(ann, 0, "status").out, "in sync")
-	require.Contains(t, d.run(ann, 0, "team", "log", "fam").out, "create")
+	require.Contains(t, d.run(ann, 0, "team", "log", "fam").out, "CREATE")
 }
 
 func TestSpans(t *testing.T) {

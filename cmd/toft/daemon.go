@@ -135,7 +135,9 @@ func (a *app) printReady(r ready) {
 	}
 	a.out.line("")
 	a.out.line("next, in another terminal:")
-	a.out.line("  toft" + dir + " team create fam --db notes    make a team with a database")
-	a.out.line("  toft" + dir + " invite                        print a code for somebody")
-	a.out.line("  toft join CODE                      what they type on their device")
+	a.table(nil, [][]string{
+		{"  toft" + dir + " team create fam --db notes", "make a team with a database"},
+		{"  toft" + dir + " invite", "print a code for somebody"},
+		{"  toft join CODE", "what they type on their device"},
+	})
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -132,7 +133,7 @@ func (a *app) invitesCmd() *cobra.Command {
 					if i.MaxUses == 0 {
 						used = fmt.Sprint(i.Uses)
 					}
-					return []string{i.ID, i.Kind, string(i.Role), used, when(i.Expires), i.By, i.State}
+					return []string{i.ID, i.Kind, string(i.Role), used, cmp.Or(when(i.Expires), "never"), i.By, i.State}
 				})
 			})
 		},

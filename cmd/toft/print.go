@@ -146,10 +146,10 @@ func list[T any](a *app, seq func(func(T, error) bool), head []string, row func(
 	return a.out.err
 }
 
-// when writes a time for people, in the local zone.
+// when writes a time for people, in the local zone; an unknown one is empty.
 func when(t time.Time) string {
 	if t.IsZero() {
-		return "never"
+		return ""
 	}
 	return t.Local().Format("2006-01-02 15:04:05")
 }

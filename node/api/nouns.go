@@ -172,7 +172,7 @@ type Device struct {
 type ChainLink struct {
 	CID     string    `json:"cid"`
 	Parents []string  `json:"parents"`
-	Action  string    `json:"action"` // as in docs/format.md: create, invite, admit, …
+	Action  string    `json:"action"` // as in docs/format.md: CREATE, INVITE, ADMIT, …
 	By      string    `json:"by"`     // PeerID of the author
 	Time    time.Time `json:"time,omitzero"`
 	Valid   bool      `json:"valid"`

@@ -103,7 +103,7 @@ func teams(t *testing.T, a, b api.API) {
 	links, err := collect(fam.Log(ctx))
 	require.NoError(t, err)
 	require.NotEmpty(t, links)
-	require.Equal(t, "create", links[0].Action)
+	require.Equal(t, "CREATE", links[0].Action)
 	require.Empty(t, links[0].Parents)
 	for _, l := range links {
 		require.True(t, l.Valid)

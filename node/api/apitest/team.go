@@ -48,7 +48,7 @@ func (h *teamHandle) CreateDB(_ context.Context, name string) (api.DB, error) {
 		rows: map[string]*row{}, wake: make(chan struct{}),
 	}
 	h.t.dbs = append(h.t.dbs, d)
-	h.t.link(h.n, "add_db")
+	h.t.link(h.n, "ADD_DB")
 	return &dbHandle{d: d, n: h.n}, nil
 }
 
@@ -72,7 +72,7 @@ func (h *teamHandle) invite(i api.Invite) (api.Invite, error) {
 	sum := h.n.world.hash("invite")
 	i.ID, i.Team, i.By = block.InviteID(sum[:8]).String(), h.t.info.Name, me.Name
 	h.t.invites = append(h.t.invites, &invite{i})
-	h.t.link(h.n, "invite")
+	h.t.link(h.n, "INVITE")
 	i.State, i.Code, i.Link = "open", i.ID, "toft:join/"+i.ID
 	return i, nil
 }
@@ -94,7 +94,7 @@ func (h *teamHandle) Revoke(_ context.Context, id string) error {
 	for _, i := range h.t.invites {
 		if strings.HasPrefix(i.ID, id) {
 			i.State = "revoked"
-			h.t.link(h.n, "revoke")
+			h.t.link(h.n, "REVOKE")
 			return nil
 		}
 	}

@@ -100,7 +100,7 @@ func (w *World) newTeam(n *Node, name string) *team {
 		ID: block.TeamID(w.hash("team")).String(), Name: name,
 		Generation: block.Generation(w.hash("gen")).String(),
 	}}
-	t.link(n, "create")
+	t.link(n, "CREATE")
 	t.members = []*member{{Member: api.Member{
 		ID: n.id.PeerID, Name: n.id.User, Role: api.RoleAdmin, Joined: time.Now(), State: "active",
 	}, nodes: []*Node{n}}}
@@ -336,7 +336,7 @@ func (n *Node) redeem(t *team, i *invite, name string) (api.Joined, error) {
 		return api.Joined{}, api.ErrExists.With("this device is in the team already", "")
 	}
 	i.Uses++
-	t.link(n, "admit")
+	t.link(n, "ADMIT")
 	if i.Kind == "device" {
 		t.members[0].nodes = append(t.members[0].nodes, n)
 	} else {
