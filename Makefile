@@ -24,15 +24,15 @@ check: ## gofmt, go vet, staticcheck, the house rules
 bench: ## benchmarks; BENCH=regexp chooses
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem ./...
 
-sim: ## simulated networks, SIMS times
-	$(GO) test -count=$(SIMS) -run 'Sim' -timeout 60m ./e2e/...
+sim: ## whole nodes on a simulated network, SIMS seeds
+	$(GO) test -count=1 -run 'Simulated' -timeout 60m -v ./e2e -sim.seeds=$(SIMS)
 
 fuzz: ## every decoder of outside bytes for FUZZTIME each
 	@.ci/fuzz $(FUZZTIME)
 
 crash: ## power loss at every operation of CRASHES workloads, and kill -9 of a real process
 	$(GO) test -count=1 -run 'Crash|Failing|Rotten' -timeout 60m ./internal/store -crash.rounds=$(CRASHES)
-	$(GO) test -count=1 -run 'Kill' -timeout 60m ./e2e/...
+	$(GO) test -count=1 -run 'Killed' -timeout 60m -v ./e2e
 
 demo: ## two peers share a database, a third is shut out
 	$(GO) run ./cmd/toft demo

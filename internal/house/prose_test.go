@@ -190,6 +190,32 @@ func TestTodos(t *testing.T) {
 	keep(t, checkTodos, planted(t, "a/a.go", "package a\n// TODO later\n// TODO(#3) later\n// FIXME\n"), "a/a.go:2", "a/a.go:4")
 }
 
+// checkReferences refuses comments that send the reader to a document that is not
+// in the house.
+func checkReferences(t *tree) []string {
+	document := regexp.MustCompile(`[A-Za-z0-9_/-]+\.md\b`)
+	var out []string
+	for _, f := range t.files {
+		if f.dir == "internal/house" {
+			continue
+		}
+		for _, g := range f.ast.Comments {
+			for _, c := range g.List {
+				for _, name := range document.FindAllString(c.Text, -1) {
+					if _, err := os.Stat(filepath.Join(root, name)); err != nil {
+						out = append(out, fmt.Sprintf("%s: refers to %s, which is not there", t.at(f, c), name))
+					}
+				}
+			}
+		}
+	}
+	return out
+}
+
+func TestReferences(t *testing.T) {
+	keep(t, checkReferences, planted(t, "a/a.go", "package a\n// See README.md.\n// See 10-design.md.\n"), "a/a.go:3")
+}
+
 // A link in the documents that leads nowhere is a document nobody reads.
 func TestDocumentLinks(t *testing.T) {
 	link := regexp.MustCompile(`\]\(([^)#:]+)(#[^)]*)?\)`)

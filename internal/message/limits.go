@@ -48,7 +48,7 @@ const (
 	// by bytes; the rest follows in the next (MoreLinks).
 	MaxLinks       = 4096
 	MaxInlineLinks = 1 << 20
-	// MaxLink is the largest link (20-team.md, Sizes).
+	// MaxLink is the largest link (docs/format.md, Team).
 	MaxLink = 64 << 10
 	// MaxInline bounds the bytes of commits inline in one response, over all of its
 	// databases: enough for any live edit, too little to replace Bitswap.
@@ -62,7 +62,7 @@ const (
 	MaxReceipts = 1024
 	// MaxReceipt bounds one receipt: two lists of heads.
 	MaxReceipt = 2*MaxHeads*34 + 512
-	// MaxName bounds a display name (20-team.md, Sizes).
+	// MaxName bounds a display name (docs/format.md, Team).
 	MaxName = 64
 	// MaxDetail bounds the sentence that goes with an error.
 	MaxDetail = 512
