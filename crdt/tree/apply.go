@@ -29,36 +29,38 @@ func (t *Tree) Apply(ctx context.Context, edits []Edit) (*Tree, error) {
 	if err != nil {
 		return nil, fmt.Errorf("apply: %w", err)
 	}
-	top, level := []*item{t.root}, 0
 	if t.root.sub.count == 0 {
-		top, _ = change(nil, todo)
-		todo, level = nil, -1 // not yet a root: build all levels
-	} else {
-		for ; level <= t.root.sub.level && len(todo) > 0; level++ {
-			if todo, err = t.rebuild(ctx, level, todo); err != nil {
-				return nil, fmt.Errorf("apply: %w", err)
-			}
-		}
-		if len(todo) == 0 {
+		items, _ := change(nil, todo)
+		if len(items) == 0 {
 			return t, nil
 		}
-		top, _ = change(top, todo)
+		return t.g.crown(0, items)
 	}
-	if len(top) == 0 {
-		return t.g.Empty(), nil
-	}
-	if level < 0 {
-		level = 0
-		top = t.g.raise(0, top)
-		level++
-	}
-	for ; len(top) > 1; level++ {
-		if level > MaxLevel {
-			return nil, fmt.Errorf("apply: more than %d levels", MaxLevel)
+	level := 0
+	for ; level <= t.root.sub.level && len(todo) > 0; level++ {
+		if todo, err = t.rebuild(ctx, level, todo); err != nil {
+			return nil, fmt.Errorf("apply: %w", err)
 		}
-		top = t.g.raise(level, top)
 	}
-	return &Tree{g: t.g, root: top[0]}, nil
+	if len(todo) == 0 {
+		return t, nil
+	}
+	items, _ := change([]*item{t.root}, todo)
+	return t.g.crown(level, items)
+}
+
+// crown makes whole levels until one item is left, the root.
+func (g *Grove) crown(level int, items []*item) (*Tree, error) {
+	if len(items) == 0 {
+		return g.Empty(), nil
+	}
+	for ; level == 0 || len(items) > 1; level++ {
+		if level > MaxLevel {
+			return nil, fmt.Errorf("apply: tree of more than %d levels", MaxLevel)
+		}
+		items = g.raise(level, items)
+	}
+	return &Tree{g: g, root: items[0]}, nil
 }
 
 // prepare checks and sorts what a caller gave.

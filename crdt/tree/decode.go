@@ -69,7 +69,7 @@ func check(n *node) error {
 		return malformed("level %d: %d items of %d bytes in one node", n.level, last+1, weigh(n.items))
 	}
 	for i, it := range n.items {
-		if bytes.Compare(it.first(), it.key) > 0 || i > 0 && bytes.Compare(n.items[i-1].key, it.first()) >= 0 {
+		if i > 0 && bytes.Compare(n.items[i-1].key, it.key) >= 0 {
 			return malformed("level %d: keys are not in order at item %d", n.level, i)
 		}
 		if i < last && ends(n.level, it.h) {
@@ -82,8 +82,7 @@ func check(n *node) error {
 // claims holds a node against what its parent said of it.
 func (it *item) claims(n *node) error {
 	c := it.sub
-	if n.level != c.level || n.count != c.count || len(n.items) == 0 ||
-		!bytes.Equal(n.items[0].first(), c.first) || !bytes.Equal(n.items[len(n.items)-1].key, it.key) {
+	if n.level != c.level || n.count != c.count || len(n.items) == 0 || !bytes.Equal(lastKey(n.items), it.key) {
 		return malformed("level %d with %d entries is not what its parent says (level %d, %d entries)", n.level, n.count, c.level, c.count)
 	}
 	return nil
@@ -182,7 +181,7 @@ func (r *reader) take(n uint64) []block.ID {
 }
 
 func (r *reader) items() (slab []item, list []*item) {
-	n := r.count(majorArray, maxItems, 5)
+	n := r.count(majorArray, maxItems, 4)
 	if r.err == nil && n == 0 {
 		r.fail("no items")
 	}
@@ -213,8 +212,8 @@ func (r *reader) children(shape Shape, level int) []*item {
 	subs := make([]child, len(slab))
 	for i := range slab {
 		it, sub := &slab[i], &subs[i]
-		r.tuple(5)
-		sub.first, it.key = r.bytes(1, MaxKey), r.bytes(1, MaxKey)
+		r.tuple(4)
+		it.key = r.bytes(1, MaxKey)
 		copy(sub.ref.Hash[:], r.bytes(32, 32))
 		sub.count, sub.level = r.uint(maxCount/maxItems), int(r.uint(uint64(level-1)))
 		if id := r.take(1); r.err == nil {

@@ -10,7 +10,7 @@ import (
 // A node as bytes is canonical CBOR (RFC 8949 §4.2.1):
 //
 //	leaf   {2: [[key, value, links] …]}                     links: how many
-//	inner  {1: level, 3: [[first, last, hash, count, level] …]}
+//	inner  {1: level, 3: [[last key, hash, count, level] …]}
 //	empty  {}                                               only as a root
 //
 // Block IDs stand in the envelope alone, in the order of the items: those of a
@@ -73,8 +73,7 @@ func encode(n *node) (plain []byte, links []block.ID) {
 	plain = appendHead(append(plain, fieldChildren), majorArray, uint64(len(n.items)))
 	links = make([]block.ID, 0, len(n.items))
 	for _, it := range n.items {
-		plain = appendBytes(appendBytes(appendHead(plain, majorArray, 5), it.sub.first), it.key)
-		plain = appendBytes(plain, it.sub.ref.Hash[:])
+		plain = appendBytes(appendBytes(appendHead(plain, majorArray, 4), it.key), it.sub.ref.Hash[:])
 		plain = appendHead(appendHead(plain, majorUint, it.sub.count), majorUint, uint64(it.sub.level))
 		links = append(links, it.sub.ref.ID)
 	}

@@ -94,7 +94,7 @@ func (s Stats) Sub(o Stats) Stats {
 }
 
 // Empty returns the tree that holds nothing.
-func (g *Grove) Empty() *Tree { return &Tree{g: g, root: over(newNode(0, nil), Ref{})} }
+func (g *Grove) Empty() *Tree { return &Tree{g: g, root: above(newNode(0, nil))} }
 
 // Open returns the stored tree with the given root. It loads the root node alone.
 // Whether the tree below is a proper one is not known before it is read: every node
@@ -105,7 +105,9 @@ func (g *Grove) Open(ctx context.Context, root Ref) (*Tree, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open tree: %w", err)
 	}
-	return &Tree{g: g, root: over(n, root)}, nil
+	it := above(n)
+	it.sub.ref, it.sub.node = root, nil
+	return &Tree{g: g, root: it}, nil
 }
 
 // load returns the node below an item.
@@ -132,18 +134,22 @@ func (g *Grove) fetch(ctx context.Context, ref Ref) (*node, error) {
 	if n := g.cache.get(ref.Hash); n != nil {
 		return n, nil
 	}
+	n, err := g.stored(ctx, ref)
+	if err == nil {
+		g.cache.put(ref.Hash, n)
+	}
+	return n, err
+}
+
+// stored returns a node from the store.
+func (g *Grove) stored(ctx context.Context, ref Ref) (*node, error) {
 	plain, links, err := g.store.Load(ctx, ref)
 	if err != nil {
 		return nil, fmt.Errorf("load node %x (%s): %w", ref.Hash[:8], ref.ID, err)
 	}
 	g.counters.loaded.Add(1)
 	g.counters.loadedBytes.Add(uint64(len(plain)))
-	n, err := g.read(ref, plain, links)
-	if err != nil {
-		return nil, err
-	}
-	g.cache.put(ref.Hash, n)
-	return n, nil
+	return g.read(ref, plain, links)
 }
 
 // read holds bytes against the hash they came for, and decodes them.
@@ -170,9 +176,7 @@ func (g *Grove) lift(level int, run []*item) *item {
 		it = &moved
 	} else {
 		g.counters.built.Add(1)
-		n := newNode(level, run)
-		it = over(n, Ref{})
-		it.sub.node = n
+		it = above(newNode(level, run))
 	}
 	it.h = g.shape.at(it.key, level+1)
 	return it

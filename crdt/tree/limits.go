@@ -15,16 +15,18 @@ const (
 	LeafBytes  = 6 << 10
 	InnerBytes = 8 << 10
 
-	// MaxKey is the longest key in bytes. Any two children fit into one inner node,
-	// first and last keys and all, so every level is shorter than the one below.
-	MaxKey = 2000
+	// MaxKey is the longest key in bytes: a document id of 1,024 bytes with what an
+	// index puts before it. Any four children fit into one inner node, so every level
+	// is shorter than the one below, whatever the hashes.
+	MaxKey = 1920
 	// MaxValue is the largest value in bytes. An entry too large for LeafBytes has a
 	// leaf to itself; larger data belongs into blocks of its own, which it links.
 	MaxValue = 64 << 10
 	// MaxLinks bounds the blocks one leaf may link to: its envelope names them.
 	MaxLinks = block.MaxLinks
-	// MaxLevel is the highest level of a node. A million entries with keys of 16
-	// bytes reach level 3, with random keys of 2,000 bytes level 17.
+	// MaxLevel is the highest level of a node. Keys of up to 64 bytes need level 3 for
+	// 100,000 entries, random keys of 1,024 bytes level 8, of MaxKey bytes 15; each
+	// tenfold adds one, two or four.
 	MaxLevel = 31
 
 	// maxItems bounds the items of a node; LeafBytes is reached before.
@@ -42,7 +44,7 @@ const (
 const (
 	entryCost = 12 // array 1, key head 3, value head 5, links 3
 	linkCost  = 32 // a link costs the envelope its block ID
-	childCost = 52 // array 1, key heads 3 + 3, hash 34, count 9, level 2
+	childCost = 49 // array 1, key head 3, hash 34, count 9, level 2
 	nodeCost  = 8  // map 1, level 3, field 1, array head 3
 )
 

@@ -40,7 +40,6 @@ type item struct {
 
 // child is a subtree seen from above.
 type child struct {
-	first []byte
 	ref   Ref
 	count uint64
 	level int
@@ -65,17 +64,9 @@ func newEntry(e Entry, h uint32) *item {
 
 func (it *item) entry() Entry { return Entry{it.key, it.value, it.links} }
 
-// first is the first key at or below the item.
-func (it *item) first() []byte {
-	if it.sub != nil {
-		return it.sub.first
-	}
-	return it.key
-}
-
 func (it *item) weight() int {
 	if it.sub != nil {
-		return len(it.sub.first) + len(it.key) + childCost
+		return len(it.key) + childCost
 	}
 	return len(it.key) + len(it.value) + linkCost*len(it.links) + entryCost
 }
@@ -112,7 +103,7 @@ func sameItems(a, b []*item) bool { return slices.EqualFunc(a, b, (*item).same) 
 const (
 	nodeMemory  = 96
 	itemMemory  = 8 + 88
-	childMemory = 112
+	childMemory = 88
 )
 
 // newNode makes a dirty node of a run.
@@ -133,7 +124,7 @@ func (n *node) sum() {
 			n.count++
 			continue
 		}
-		n.cost += childMemory + len(it.sub.first)
+		n.cost += childMemory
 		n.count += it.sub.count
 		if d := it.sub.node; d != nil {
 			n.dirty.Nodes += d.dirty.Nodes
@@ -147,11 +138,11 @@ func (n *node) find(key []byte) int {
 	return sort.Search(len(n.items), func(i int) bool { return bytes.Compare(n.items[i].key, key) >= 0 })
 }
 
-// over returns the item that stands for a node in the level above it.
-func over(n *node, ref Ref) *item {
-	it := &item{sub: &child{ref: ref, count: n.count, level: n.level}}
+// above returns the item that stands for a dirty node in the level above it.
+func above(n *node) *item {
+	it := &item{sub: &child{count: n.count, level: n.level, node: n}}
 	if len(n.items) > 0 {
-		it.key, it.sub.first = n.items[len(n.items)-1].key, n.items[0].first()
+		it.key = n.items[len(n.items)-1].key
 	}
 	return it
 }

@@ -37,13 +37,8 @@ func (t *Tree) Root() (root Ref, ok bool) { return t.root.sub.ref, t.root.sub.no
 // Get returns the entry of a key. The entry is part of the tree: it must not be
 // changed.
 func (t *Tree) Get(ctx context.Context, key []byte) (e Entry, found bool, err error) {
-	for it := t.root; ; {
-		if bytes.Compare(key, it.first()) < 0 || bytes.Compare(key, it.key) > 0 {
-			return Entry{}, false, nil
-		}
-		if it.sub == nil {
-			return it.entry(), true, nil
-		}
+	it := t.root
+	for it.sub != nil {
 		n, err := t.g.load(ctx, it)
 		if err != nil {
 			return Entry{}, false, fmt.Errorf("get: %w", err)
@@ -54,6 +49,10 @@ func (t *Tree) Get(ctx context.Context, key []byte) (e Entry, found bool, err er
 		}
 		it = n.items[i]
 	}
+	if !bytes.Equal(it.key, key) {
+		return Entry{}, false, nil
+	}
+	return it.entry(), true, nil
 }
 
 // Span is a part of the key order. The zero Span is everything.
@@ -64,14 +63,15 @@ type Span struct {
 	Desc     bool   // from the last key to the first
 }
 
-// below reports that the span is over before key, above that it has not begun.
-func (s Span) over(first []byte) bool {
-	c := bytes.Compare(first, s.To)
+// passed reports that the span ends before key.
+func (s Span) passed(key []byte) bool {
+	c := bytes.Compare(key, s.To)
 	return s.To != nil && (c > 0 || c == 0 && !s.Through)
 }
 
-func (s Span) before(last []byte) bool {
-	c := bytes.Compare(last, s.From)
+// ahead reports that the span begins after key.
+func (s Span) ahead(key []byte) bool {
+	c := bytes.Compare(key, s.From)
 	return s.From != nil && (c < 0 || c == 0 && s.After)
 }
 
@@ -79,18 +79,22 @@ func (s Span) before(last []byte) bool {
 func (t *Tree) Range(ctx context.Context, s Span) iter.Seq2[Entry, error] {
 	return func(yield func(Entry, error) bool) {
 		if t.root.sub.count > 0 {
-			t.g.walk(ctx, t.root, s, yield)
+			t.g.walk(ctx, nil, t.root, s, yield)
 		}
 	}
 }
 
-// walk yields what of the span lies below an item, and reports whether to go on.
-func (g *Grove) walk(ctx context.Context, it *item, s Span, yield func(Entry, error) bool) bool {
-	if s.over(it.first()) || s.before(it.key) {
+// walk yields what of the span lies at or below an item, all keys of which are
+// greater than after, and reports whether to go on.
+func (g *Grove) walk(ctx context.Context, after []byte, it *item, s Span, yield func(Entry, error) bool) bool {
+	if s.ahead(it.key) {
 		return true
 	}
 	if it.sub == nil {
-		return yield(it.entry(), nil)
+		return s.passed(it.key) || yield(it.entry(), nil)
+	}
+	if s.To != nil && bytes.Compare(after, s.To) >= 0 {
+		return true
 	}
 	n, err := g.load(ctx, it)
 	if err != nil {
@@ -101,7 +105,11 @@ func (g *Grove) walk(ctx context.Context, it *item, s Span, yield func(Entry, er
 		if s.Desc {
 			i = len(n.items) - 1 - i
 		}
-		if !g.walk(ctx, n.items[i], s, yield) {
+		from := after
+		if i > 0 {
+			from = n.items[i-1].key
+		}
+		if !g.walk(ctx, from, n.items[i], s, yield) {
 			return false
 		}
 	}

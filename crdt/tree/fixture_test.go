@@ -1,0 +1,305 @@
+package tree
+
+import (
+	"bytes"
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/binary"
+	"fmt"
+	"hash"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"pgregory.net/rapid"
+)
+
+// The keys of all tests and vectors: what a member of the database knows, so that
+// an attack can be prepared with them.
+const (
+	shapeKey = "toft tree test shape"
+	nodeKey  = "toft tree test nodes"
+)
+
+func mac(key string) func([]byte) [32]byte {
+	pool := sync.Pool{New: func() any { return hmac.New(sha256.New, []byte(key)) }}
+	return func(b []byte) (out [32]byte) {
+		h := pool.Get().(hash.Hash)
+		defer pool.Put(h)
+		h.Reset()
+		h.Write(b)
+		h.Sum(out[:0])
+		return out
+	}
+}
+
+func newGrove(t testing.TB, store Store, cacheBytes int) *Grove {
+	t.Helper()
+	g, err := New(Config{Shape: mac(shapeKey), NodeHash: mac(nodeKey), Store: store, CacheBytes: cacheBytes})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return g
+}
+
+// failer is what the helpers need of testing.TB and *rapid.T.
+type failer interface {
+	Helper()
+	Fatalf(format string, args ...any)
+}
+
+func must[T any](t failer) func(T, error) T {
+	return func(v T, err error) T {
+		t.Helper()
+		if err != nil {
+			t.Fatalf("%v", err)
+		}
+		return v
+	}
+}
+
+func apply(t failer, tr *Tree, edits ...Edit) *Tree {
+	t.Helper()
+	return must[*Tree](t)(tr.Apply(context.Background(), edits))
+}
+
+func flush(t failer, tr *Tree) *Tree {
+	t.Helper()
+	return must[*Tree](t)(tr.Flush(context.Background()))
+}
+
+func root(t failer, tr *Tree) Hash {
+	t.Helper()
+	ref, ok := flush(t, tr).Root()
+	if !ok {
+		t.Fatalf("flushed tree is dirty")
+	}
+	return ref.Hash
+}
+
+// content reads a tree as a map.
+func content(t failer, tr *Tree) map[string]string {
+	t.Helper()
+	out := map[string]string{}
+	for e, err := range tr.Range(context.Background(), Span{}) {
+		if err != nil {
+			t.Fatalf("%v", err)
+		}
+		out[string(e.Key)] = string(e.Value)
+	}
+	return out
+}
+
+// puts are the edits that make a map, sorted by key.
+func puts(m map[string]string) []Edit {
+	var out []Edit
+	for _, k := range slices.Sorted(maps.Keys(m)) {
+		out = append(out, Put([]byte(k), []byte(m[k])))
+	}
+	return out
+}
+
+// naive builds the nodes of a map by the words of the format, without any of the
+// cleverness of the package: whole levels, split recursively. It returns the nodes
+// of every level as lists of last keys, and the root.
+type naive struct {
+	shape func([]byte) [32]byte
+	nodes []string // "level: last keys of the items", every node, bottom up
+	depth int
+}
+
+func (b *naive) build(m map[string]string) {
+	var level []*item
+	for _, k := range slices.Sorted(maps.Keys(m)) {
+		level = append(level, newEntry(Entry{Key: []byte(k), Value: []byte(m[k])}, 0))
+	}
+	for l := 0; l == 0 || len(level) > 1; l++ {
+		var up []*item
+		for _, run := range b.runs(l, level) {
+			if l > 0 && len(run) == 1 {
+				up = append(up, run[0])
+				continue
+			}
+			b.note(l, run)
+			up = append(up, above(newNode(l, run)))
+			b.depth = l
+		}
+		level = up
+	}
+}
+
+func (b *naive) note(level int, run []*item) {
+	line := fmt.Sprintf("%d:", level)
+	for _, it := range run {
+		line += fmt.Sprintf(" %x", it.key)
+	}
+	b.nodes = append(b.nodes, line)
+}
+
+// runs first ends a run at every key that ends one, then splits.
+func (b *naive) runs(level int, items []*item) [][]*item {
+	var out [][]*item
+	var run []*item
+	for _, it := range items {
+		run = append(run, it)
+		if ends(level, Shape(b.shape).at(it.key, level)) {
+			out, run = append(out, b.parts(level, run)...), nil
+		}
+	}
+	if len(run) > 0 {
+		out = append(out, b.parts(level, run)...)
+	}
+	return out
+}
+
+func (b *naive) parts(level int, run []*item) [][]*item {
+	if len(run) == 1 || weigh(run) <= bound(level) {
+		return [][]*item{run}
+	}
+	least := 0
+	for i := range run[:len(run)-1] {
+		h, min := Shape(b.shape).at(run[i].key, level), Shape(b.shape).at(run[least].key, level)
+		if h < min || h == min && bytes.Compare(run[i].key, run[least].key) < 0 {
+			least = i
+		}
+	}
+	return append(b.parts(level, run[:least+1]), b.parts(level, run[least+1:])...)
+}
+
+// nodesOf lists the nodes of a tree as naive does, in any order.
+func nodesOf(t failer, tr *Tree) []string {
+	t.Helper()
+	var b naive
+	var visit func(it *item)
+	visit = func(it *item) {
+		n := must[*node](t)(tr.g.load(context.Background(), it))
+		for _, below := range n.items {
+			if below.sub != nil {
+				visit(below)
+			}
+		}
+		b.note(n.level, n.items)
+	}
+	if tr.Count() > 0 {
+		visit(tr.root)
+	}
+	slices.Sort(b.nodes)
+	return b.nodes
+}
+
+func naiveNodes(shape Shape, m map[string]string) []string {
+	b := naive{shape: shape}
+	if len(m) > 0 {
+		b.build(m)
+	}
+	slices.Sort(b.nodes)
+	return b.nodes
+}
+
+// anyKey draws keys that make ties, long ones and neighbours likely.
+func anyKey() *rapid.Generator[string] {
+	return rapid.OneOf(
+		rapid.Map(rapid.IntRange(0, 400), func(i int) string { return fmt.Sprintf("k%03d", i) }),
+		rapid.StringN(1, 3, 8),
+		rapid.Map(rapid.IntRange(1, 12), func(i int) string {
+			return string(bytes.Repeat([]byte{byte('a' + i)}, 159*i+1))
+		}),
+	)
+}
+
+// anyValue draws values from nothing to more than a leaf.
+func anyValue() *rapid.Generator[string] {
+	return rapid.Custom(func(t *rapid.T) string {
+		size := rapid.OneOf(rapid.IntRange(0, 40), rapid.IntRange(200, 900), rapid.SampledFrom([]int{3000, 7000})).Draw(t, "size")
+		return string(bytes.Repeat([]byte{byte(rapid.IntRange('a', 'c').Draw(t, "letter"))}, size))
+	})
+}
+
+// anyShape draws a shape function: the keyed one, or one that an attacker who could
+// grind without end would get: at every level hashes that are all equal, all small,
+// rising or falling with the keys, or of few values.
+func anyShape() *rapid.Generator[Shape] {
+	honest := mac(shapeKey)
+	kinds := []func(key []byte, h uint32) uint32{
+		func(_ []byte, h uint32) uint32 { return h },
+		func([]byte, uint32) uint32 { return 0 },
+		func([]byte, uint32) uint32 { return 1 << 31 },
+		func(key []byte, _ uint32) uint32 { return 1<<31 | prefix(key)>>1 },
+		func(key []byte, _ uint32) uint32 { return ^prefix(key)>>1 | 1<<30 },
+		func(_ []byte, h uint32) uint32 { return 1<<31 | h%5 },
+		func(_ []byte, h uint32) uint32 { return h % 3 << 26 },
+	}
+	return rapid.Custom(func(t *rapid.T) Shape {
+		var level [hashLevels]int
+		for l := range level {
+			if rapid.IntRange(0, 2).Draw(t, "ground") == 0 {
+				level[l] = rapid.IntRange(0, len(kinds)-1).Draw(t, "kind")
+			}
+		}
+		return func(key []byte) [32]byte {
+			h := honest(key)
+			for l, k := range level {
+				binary.BigEndian.PutUint32(h[4*l:], kinds[k](key, binary.BigEndian.Uint32(h[4*l:])))
+			}
+			return h
+		}
+	})
+}
+
+// prefix is a number that rises with the key.
+func prefix(key []byte) uint32 {
+	var b [8]byte
+	copy(b[:], key)
+	return uint32(binary.BigEndian.Uint64(b[:]) >> 26)
+}
+
+// world is a grove with a drawn shape, and a tree in it with a drawn content.
+type world struct {
+	g *Grove
+	t *Tree
+	m map[string]string
+}
+
+func anyWorld(t *rapid.T) world {
+	t.Helper()
+	g, err := New(Config{
+		Shape: anyShape().Draw(t, "shape"), NodeHash: mac(nodeKey), Store: &Memory{},
+		CacheBytes: rapid.SampledFrom([]int{1, 40_000, 1 << 20}).Draw(t, "cache"),
+	})
+	if err != nil {
+		t.Fatalf("%v", err)
+	}
+	m := map[string]string{}
+	long := rapid.SampledFrom([]int{0, 0, 300, 1900}).Draw(t, "long")
+	size := rapid.SampledFrom([]int{5, 300, 1500}).Draw(t, "size")
+	for i := range rapid.IntRange(0, 400).Draw(t, "entries") {
+		m[fmt.Sprintf("k%03d%s", i, strings.Repeat("x", long))] = strings.Repeat("v", size+i%7)
+	}
+	return world{g, apply(t, g.Empty(), puts(m)...), m}
+}
+
+func anyMap(least, most int) *rapid.Generator[map[string]string] {
+	return rapid.MapOfN(anyKey(), anyValue(), least, most)
+}
+
+// anyEdits draws a batch; it also makes the edits on the map.
+func anyEdits(t *rapid.T, m map[string]string) []Edit {
+	var out []Edit
+	for range rapid.IntRange(1, 30).Draw(t, "edits") {
+		k := anyKey().Draw(t, "key")
+		if have := slices.Sorted(maps.Keys(m)); len(have) > 0 && rapid.Bool().Draw(t, "known") {
+			k = rapid.SampledFrom(have).Draw(t, "known key")
+		}
+		if rapid.IntRange(0, 2).Draw(t, "delete") == 0 {
+			delete(m, k)
+			out = append(out, Delete([]byte(k)))
+			continue
+		}
+		m[k] = anyValue().Draw(t, "value")
+		out = append(out, Put([]byte(k), []byte(m[k])))
+	}
+	return out
+}
