@@ -139,9 +139,11 @@ func TestBlocksOfAllSizesArrive(t *testing.T) {
 		a.fetch(t, b.disk.fill(c.n, c.n, c.size), b)
 		t.Logf("%d × %d bytes: %v", c.n, c.size, time.Since(start))
 	}
-	if len(a.remotes) != 0 || len(a.wanted) != 0 || len(a.fetches) != 0 {
-		t.Errorf("left behind: %d remotes, %d wants, %d fetches", len(a.remotes), len(a.wanted), len(a.fetches))
-	}
+	hosttest.Wait(t, "nothing to be left", func() bool {
+		a.Exchange.mu.Lock()
+		defer a.Exchange.mu.Unlock()
+		return len(a.remotes) == 0 && len(a.wanted) == 0 && len(a.fetches) == 0
+	})
 }
 
 // Close ends every goroutine of ours while the host and its peers live on.

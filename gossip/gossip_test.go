@@ -277,3 +277,59 @@ func TestCloseLeavesNothingBehind(t *testing.T) {
 		goleak.VerifyNone(t, before)
 	}
 }
+
+// Ten devices, a hundred messages each: all hear all, and the mesh does not carry
+// more than a few copies of each.
+func TestTenDevices(t *testing.T) {
+	const devices, each, size = 10, 100, 400
+	var raw []host.Host
+	var tapes []*hosttest.Recorder
+	var nodes []*node
+	var topics []*Topic
+	r := newRoster()
+	for range devices {
+		h := hosttest.New(t)
+		r.set(h, true)
+		taped, tape := hosttest.Record(h)
+		raw, tapes = append(raw, h), append(tapes, tape)
+		nodes = append(nodes, open(t, taped, r.has))
+		topics = append(topics, nodes[len(nodes)-1].join(t, "x", r.has))
+	}
+	for i, a := range raw {
+		for _, b := range raw[:i] {
+			hosttest.Connect(t, a, b)
+		}
+	}
+	for _, tp := range topics {
+		hosttest.Wait(t, "all on the topic", func() bool { return len(tp.Peers()) == devices-1 })
+	}
+	start := time.Now()
+	for k := range each {
+		for i, tp := range topics {
+			publish(t, tp, fmt.Sprintf("%0*d %d", size, k, i))
+		}
+	}
+	for i, n := range nodes {
+		seen := make(map[string]bool)
+		for len(seen) < (devices-1)*each {
+			select {
+			case m := <-n.heard:
+				if seen[m] {
+					t.Fatal("heard twice")
+				}
+				seen[m] = true
+			case <-time.After(hosttest.Deadline):
+				t.Fatalf("device %d heard %d messages: %+v", i, len(seen), n.Stats())
+			}
+		}
+	}
+	read := 0
+	for _, tape := range tapes {
+		read += tape.Bytes()[Protocol] / 2 // read here is written there
+	}
+	least := devices * each * (devices - 1) * size
+	t.Logf("%v, %d bytes on the wire, %.1f× the least", time.Since(start), read, float64(read)/float64(least))
+	if read > 7*least {
+		t.Errorf("%d bytes on the wire, %d would do", read, least)
+	}
+}

@@ -63,14 +63,15 @@ const (
 // meshParams are GossipSub's parameters for teams of two to a few dozen devices.
 func meshParams() pubsub.GossipSubParams {
 	p := pubsub.DefaultGossipSubParams()
-	// Up to five devices form a full mesh; beyond, a degree of 4 costs a third
-	// less than the default 6, and sync repairs what a sparse mesh may lose.
-	p.D, p.Dlo, p.Dhi, p.Dscore, p.Dout, p.Dlazy = 4, 3, 8, 2, 1, 4
+	// Up to five devices form a full mesh; beyond, each has four to six neighbours:
+	// ten devices carry 5 times the least bytes, 10 times with the defaults.
+	p.D, p.Dlo, p.Dhi, p.Dscore, p.Dout, p.Dlazy = 4, 3, 6, 2, 1, 2
 	// Meshes form and gossip flows at heartbeats only. The default of one second
 	// is made for thousands of topics and peers; here a beat costs microseconds.
 	p.HeartbeatInterval, p.HeartbeatInitialDelay = 100*time.Millisecond, 10*time.Millisecond
-	// History is counted in heartbeats: keep 3 s of messages, offer those of 1.5 s.
-	p.HistoryLength, p.HistoryGossip = 30, 15
+	// History is counted in heartbeats: 3 s of messages can be asked for, and are
+	// offered twice only, for an offer of many IDs costs as much as the messages.
+	p.HistoryLength, p.HistoryGossip = 30, 2
 	p.IDontWantMessageTTL = 30
 	// Backoffs are whole seconds on the wire, and 0 means the default minute. A
 	// device that leaves a topic and comes back must be heard soon.
