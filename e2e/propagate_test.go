@@ -9,6 +9,7 @@ import (
 	"time"
 
 	pubsub "github.com/libp2p/go-libp2p-pubsub"
+	pb "github.com/libp2p/go-libp2p-pubsub/pb"
 	"github.com/stretchr/testify/require"
 
 	"github.com/toftdb/toft/internal/hosttest"
@@ -44,9 +45,13 @@ func BenchmarkBareGossip(b *testing.B) {
 	one, two := hosttest.New(b, hosttest.TCP), hosttest.New(b, hosttest.TCP)
 	var topics []*pubsub.Topic
 	var subs []*pubsub.Subscription
-	ps1, err := pubsub.NewGossipSub(ctx, one, pubsub.WithMessageSignaturePolicy(pubsub.StrictNoSign), pubsub.WithNoAuthor())
+	options := []pubsub.Option{
+		pubsub.WithMessageSignaturePolicy(pubsub.StrictNoSign), pubsub.WithNoAuthor(), pubsub.WithFloodPublish(true),
+		pubsub.WithMessageIdFn(func(m *pb.Message) string { return string(m.Data[:8]) }), // without an author all have one id
+	}
+	ps1, err := pubsub.NewGossipSub(ctx, one, options...)
 	require.NoError(b, err)
-	ps2, err := pubsub.NewGossipSub(ctx, two, pubsub.WithMessageSignaturePolicy(pubsub.StrictNoSign), pubsub.WithNoAuthor())
+	ps2, err := pubsub.NewGossipSub(ctx, two, options...)
 	require.NoError(b, err)
 	for _, ps := range []*pubsub.PubSub{ps1, ps2} {
 		topic, err := ps.Join("bare")

@@ -50,6 +50,7 @@ func (n *Node) newHost(listen []string) (host.Host, error) {
 		libp2p.ResourceManager(resources),
 		libp2p.UserAgent("toft"),
 		libp2p.DisableMetrics(),
+		libp2p.BandwidthReporter(n.traffic),
 		libp2p.DisableRelay(),
 	)
 	if err != nil {

@@ -26,6 +26,7 @@ import (
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/host"
+	"github.com/libp2p/go-libp2p/core/metrics"
 
 	"github.com/toftdb/toft/block"
 	"github.com/toftdb/toft/config"
@@ -65,8 +66,9 @@ type Node struct {
 	id      *vault.Identity
 	gate    *peering.Gate
 	ledger  *ledger.Ledger
-	host    host.Host        // nil while offline
-	net     *peering.Network // nil while offline
+	host    host.Host                 // nil while offline
+	net     *peering.Network          // nil while offline
+	traffic *metrics.BandwidthCounter // of our own host
 	started time.Time
 
 	once   sync.Once
@@ -83,7 +85,7 @@ func Open(ctx context.Context, cfg Config) (*Node, error) {
 	if err := cfg.Check(); err != nil {
 		return nil, api.ErrUsage.Wrap(err, "")
 	}
-	n := &Node{cfg: cfg, log: cfg.Log, clock: cfg.Clock, rand: rand.Reader}
+	n := &Node{cfg: cfg, log: cfg.Log, clock: cfg.Clock, rand: rand.Reader, traffic: metrics.NewBandwidthCounter()}
 	if n.log == nil {
 		n.log = slog.New(slog.DiscardHandler)
 	}

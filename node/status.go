@@ -88,7 +88,7 @@ func (n *Node) dbState(d *ledger.Database) api.DBState {
 	for _, p := range n.host.Network().Peers() {
 		if n.gate.Shares(p, d.Team().ID()) {
 			s.Peers++
-			if n.net.Agrees(d.Team(), p) {
+			if n.net.Agrees(d, p) {
 				equal++
 			}
 		}
@@ -153,6 +153,8 @@ func (n *Node) peerRow(p peer.ID) api.Peer {
 	if n.net == nil {
 		return r
 	}
+	total := n.traffic.GetBandwidthForPeer(p)
+	r.RX, r.TX = total.TotalIn, total.TotalOut
 	r.RTTMs = float64(n.host.Peerstore().LatencyEWMA(p)) / float64(time.Millisecond)
 	for _, c := range n.host.Network().ConnsToPeer(p) {
 		r.Addr, r.Path, r.LastSeen = c.RemoteMultiaddr().String(), pathOf(c), n.clock().UTC()

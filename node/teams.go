@@ -132,7 +132,7 @@ func (n *Node) teamInfo(c *ledger.Chain) api.TeamInfo {
 		}
 	}
 	for _, d := range st.Devices() {
-		if d.Status == team.StatusActive {
+		if d.Status == team.StatusActive && !d.Recovery {
 			i.Devices++
 		}
 	}
@@ -324,12 +324,22 @@ func (t *teamDoor) Members(context.Context) iter.Seq2[api.Member, error] {
 	var rows []api.Member
 	for _, m := range st.Members() {
 		rows = append(rows, api.Member{
-			ID: m.ID.String(), Name: m.Name, Role: api.Role(m.Role.String()), Devices: len(m.Devices),
+			ID: m.ID.String(), Name: m.Name, Role: api.Role(m.Role.String()), Devices: devices(st, m),
 			AdmittedBy: memberName(st, m.AdmittedBy), Joined: goTime(m.Joined), State: m.Status.String(),
 		})
 	}
 	slices.SortStableFunc(rows, func(a, b api.Member) int { return strings.Compare(a.Name, b.Name) })
 	return all(rows)
+}
+
+// devices counts the devices of a member, his recovery words not among them.
+func devices(st *team.State, m team.Member) (n int) {
+	for _, key := range m.Devices {
+		if d, ok := st.Device(key); ok && !d.Recovery {
+			n++
+		}
+	}
+	return n
 }
 
 // Devices yields the devices of one member, or of all.
@@ -338,6 +348,9 @@ func (t *teamDoor) Devices(_ context.Context, member string) iter.Seq2[api.Devic
 	var rows []api.Device
 	for _, d := range st.Devices() {
 		name := memberName(st, d.Member)
+		if d.Recovery {
+			continue // words on paper: a seat, but nothing that could be online
+		}
 		if member != "" && member != name && !strings.HasPrefix(d.Member.String(), member) {
 			continue
 		}

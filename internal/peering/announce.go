@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/libp2p/go-libp2p/core/peer"
 
@@ -44,6 +45,8 @@ const (
 	maxInlinePeers = 4
 	// maxInlineBytes leaves room for heads and envelope in 64 KiB.
 	maxInlineBytes = 48 << 10
+	// echoTime is how long it must be quiet before we say what we have now.
+	echoTime = 250 * time.Millisecond
 	// maxHeard bounds what waits to be applied; more is dropped, and pulled.
 	maxHeard = 256
 )
@@ -140,9 +143,6 @@ func (a *announcer) say() error {
 	a.counter++
 	said := message.Announcement{Device: n.ledger.Me(), Counter: a.counter, Time: n.ledger.Now(), Chain: a.c.Heads()}
 	a.mu.Unlock()
-	if len(a.topic.Peers()) == 0 {
-		return nil
-	}
 	for d := range dbs {
 		said.DBs = append(said.DBs, d.Heads())
 	}
@@ -224,29 +224,32 @@ func (a *announcer) deliver(from peer.ID, data []byte) {
 }
 
 // hearLoop applies announcements, all that wait at once, so that a burst costs a
-// few durable batches.
+// few durable batches. When it has been quiet for a moment after commits came in,
+// the team hears that we have them: that is how the writer's status learns it.
 func (a *announcer) hearLoop() {
+	echo := time.NewTimer(echoTime)
+	echo.Stop()
+	defer echo.Stop()
 	for {
 		select {
 		case <-a.n.ctx.Done():
 			return
+		case <-echo.C:
+			a.n.announceAll(a.c)
 		case h := <-a.heard:
 			batch := []heard{h}
-			for len(batch) < maxHeard {
-				select {
-				case h = <-a.heard:
-					batch = append(batch, h)
-					continue
-				default:
-				}
-				break
+			for len(batch) < maxHeard && len(a.heard) > 0 {
+				batch = append(batch, <-a.heard)
 			}
-			a.apply(batch)
+			if a.apply(batch) && len(a.topic.Peers()) <= maxInlinePeers {
+				echo.Reset(echoTime)
+			}
 		}
 	}
 }
 
-func (a *announcer) apply(batch []heard) {
+// apply takes in announcements and reports whether they brought commits.
+func (a *announcer) apply(batch []heard) (news bool) {
 	n := a.n
 	perDB := map[block.DBID][]ledger.Candidate{}
 	for _, h := range batch {
@@ -258,16 +261,22 @@ func (a *announcer) apply(batch []heard) {
 	}
 	for id, in := range perDB {
 		if d := n.ledger.Database(id); d != nil && d.Team() == a.c {
-			if _, err := d.Commit(n.ctx, in); err != nil {
+			out, err := d.Commit(n.ctx, in)
+			if err != nil {
 				n.o.Log.Error("announced commits not stored", "db", id, "err", err)
 			}
+			news = news || out.Applied > 0
 		}
 	}
 	for _, h := range batch {
+		for _, db := range h.said.DBs {
+			n.stands(h.said.Device, db)
+		}
 		if !n.holds(a.c, h.said) {
-			a.n.ahead(h.from)
+			n.ahead(h.from)
 		}
 	}
+	return news
 }
 
 // holds reports whether everything an announcement names is here.

@@ -131,7 +131,7 @@ func (g *Gate) Refresh(l *ledger.Ledger) (before, next *admitted) {
 	for _, c := range l.Chains() {
 		st := c.State()
 		for _, dev := range st.Devices() {
-			if st.Active(dev.Key) && dev.Key != l.Me() {
+			if st.Active(dev.Key) && dev.Key != l.Me() && !dev.Recovery {
 				if p := PeerOf(dev.Key); !slices.Contains(next.teams[p], c.ID()) {
 					next.teams[p] = append(next.teams[p], c.ID())
 				}

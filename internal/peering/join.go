@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/network"
@@ -50,6 +51,9 @@ func (n *Network) Join(ctx context.Context, code team.Code, name string) (*ledge
 			return nil, proof, err
 		}
 		c, err := n.enter(ctx, p, code, result)
+		if err == nil {
+			n.hears(ctx, c, p)
+		}
 		return c, proof, err
 	}
 	return nil, team.Proof{}, last
@@ -211,6 +215,31 @@ func (n *Network) enter(ctx context.Context, p peer.ID, code team.Code, r messag
 		return nil, api.ErrVerify.With("the chain that arrived does not seat this device", "ask for a new code from another member")
 	}
 	return c, nil
+}
+
+// hearTime is how long a join waits for the team's topic.
+const hearTime = 2 * time.Second
+
+// hears waits until the peer is on the team's topic, so that what it writes right
+// after the join is live here. If that takes long, a pull will do as well.
+func (n *Network) hears(ctx context.Context, c *ledger.Chain, p peer.ID) {
+	ctx, cancel := context.WithTimeout(ctx, hearTime)
+	defer cancel()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		n.mu.Lock()
+		a := n.announcers[c.ID()]
+		n.mu.Unlock()
+		if a != nil && slices.Contains(a.topic.Peers(), p) {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
 }
 
 // firstLinks makes a chain from the first answer to a joiner.

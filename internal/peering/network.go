@@ -76,8 +76,8 @@ type Network struct {
 
 	mu         sync.Mutex
 	announcers map[block.TeamID]*announcer
-	pulls      map[block.TeamID]int                       // in flight
-	agreements map[block.TeamID]map[block.Device][32]byte // the summary a peer last agreed on
+	pulls      map[block.TeamID]int                     // in flight
+	tips       map[block.DBID]map[block.Device][32]byte // where a device last said it stands
 
 	ctx    context.Context // the network's lifetime: ends when Close is called
 	cancel context.CancelFunc
@@ -98,7 +98,7 @@ func Start(o Options) (*Network, error) {
 		o: o, ledger: o.Ledger, gate: o.Gate, host: o.Host,
 		events: make(chan replicate.Event, 256), joins: make(chan struct{}, maxJoins),
 		announcers: map[block.TeamID]*announcer{}, pulls: map[block.TeamID]int{},
-		agreements: map[block.TeamID]map[block.Device][32]byte{},
+		tips: map[block.DBID]map[block.Device][32]byte{},
 	}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	if err := n.start(); err != nil {

@@ -1,0 +1,69 @@
+package peering
+
+import (
+	"github.com/libp2p/go-libp2p/core/peer"
+
+	"github.com/toftdb/toft/block"
+	"github.com/toftdb/toft/internal/ledger"
+	"github.com/toftdb/toft/internal/message"
+)
+
+// Standing is what status knows of the others: where each device was last heard to
+// stand in each database. It is never guessed: a device that has not said that it
+// holds what we hold does not count as in sync.
+
+// tip names one state of one database.
+func tip(h message.DBHeads) [32]byte { return message.Summary(nil, []message.DBHeads{h}) }
+
+// agreed notes that a peer holds exactly what we do of a team, which also may end a
+// provisional join.
+func (n *Network) agreed(c *ledger.Chain, p peer.ID) {
+	dev, ok := DeviceOf(p)
+	if !ok {
+		return
+	}
+	for _, d := range c.Databases() {
+		n.stands(dev, d.Heads())
+	}
+	ended, err := c.Agreed(n.ctx, dev)
+	if err != nil {
+		n.o.Log.Error("join not confirmed", "team", c.ID(), "err", err)
+	}
+	if ended {
+		n.announceAll(c)
+	}
+}
+
+// stands notes where a device says it stands in a database.
+func (n *Network) stands(dev block.Device, h message.DBHeads) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.tips[h.DB] == nil {
+		n.tips[h.DB] = map[block.Device][32]byte{}
+	}
+	n.tips[h.DB][dev] = tip(h)
+}
+
+// Agrees reports whether a peer was last heard to hold exactly what we hold now of a
+// database.
+func (n *Network) Agrees(d *ledger.Database, p peer.ID) bool {
+	dev, ok := DeviceOf(p)
+	ours := tip(d.Heads())
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return ok && n.tips[d.ID()][dev] == ours
+}
+
+// Pulling reports whether a pull of a team is in flight.
+func (n *Network) Pulling(team block.TeamID) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.pulls[team] > 0
+}
+
+// count notes a pull of a team that begins (1) or ends (-1).
+func (n *Network) count(team block.TeamID, by int) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.pulls[team] += by
+}
