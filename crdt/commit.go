@@ -27,6 +27,7 @@ type Commit struct {
 	HasDigest bool
 	Void      [32]byte // hash of the void commits in its past; zero: none
 
+	secret   uint64
 	parents  []Dot // of Parents
 	ctx      opContext
 	links    []block.ID // behind the parents: operation, value and file blocks
@@ -55,7 +56,7 @@ func ParseCommit(b *block.Block, plain []byte) (*Commit, error) {
 		Actor: block.Actor{Device: h.Author, Incarnation: body.incarnation},
 		Seq:   body.seq, Prev: body.prev, Parents: h.Links[:h.Parents], TeamHeads: body.team, Time: body.time,
 		Digest: body.digest, HasDigest: body.hasDigest, Void: body.void,
-		links: h.Links[h.Parents:], opBlocks: body.opBlocks, values: body.values, inline: body.ops,
+		links: h.Links[h.Parents:], secret: body.secret, opBlocks: body.opBlocks, values: body.values, inline: body.ops,
 	}
 	c.ctx = opContext{dot: Dot{c.Actor, c.Seq}, time: c.Time, actors: append([]block.Actor{c.Actor}, body.actors...)}
 	if err := c.check(body); err != nil {
@@ -195,7 +196,7 @@ func (c *Commit) Fill(id block.ID, plain []byte) error {
 	switch {
 	case i < 0:
 		return malformed("commit %s does not link block %s", c.ID, id)
-	case len(plain) > maxPlain:
+	case len(plain) == 0 || len(plain) > maxPlain:
 		return malformed("block %s of %d bytes", id, len(plain))
 	case i >= c.opBlocks:
 		if _, err := DecodeValue(plain); err != nil {

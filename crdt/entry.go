@@ -64,8 +64,9 @@ type group struct {
 	// n counts the revisions.
 	life int64
 	// Scratch of the encoder: the assignments in order of their paths.
-	sets  []assigned
-	count int
+	sets    []assigned
+	count   int
+	dropped int // scratch of op: 1 + its index in drops
 }
 
 // node is a path: its assignments, its counters and the paths below it.

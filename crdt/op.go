@@ -152,7 +152,7 @@ func (w *work) op(id string, t *actorTable) *op {
 	if !w.touched {
 		return nil
 	}
-	c := opCollector{w: w, t: t, op: &op{id: id, life: w.own.life}, by: map[*group]int{}}
+	c := opCollector{w: w, t: t, op: &op{id: id, life: w.own.life}}
 	for i, g := range w.lost {
 		c.drop(g, lifeSlot(w.lostLife[i]))
 	}
@@ -174,7 +174,6 @@ type opCollector struct {
 	w    *work
 	t    *actorTable
 	op   *op
-	by   map[*group]int // group → its index in drops
 	path []pending
 }
 
@@ -245,13 +244,12 @@ func (c *opCollector) row() int {
 }
 
 func (c *opCollector) drop(g *group, slot int) {
-	i, ok := c.by[g]
-	if !ok {
-		i = len(c.op.drops)
-		c.by[g] = i
+	if g.dropped == 0 {
 		c.op.drops = append(c.op.drops, opDrop{actor: c.t.of(g.dot.Actor), seq: g.dot.Seq})
+		g.dropped = len(c.op.drops)
 	}
-	c.op.drops[i].slots = append(c.op.drops[i].slots, slot)
+	d := &c.op.drops[g.dropped-1]
+	d.slots = append(d.slots, slot)
 }
 
 // slot is what an assignment or a life dot stands at.

@@ -19,6 +19,7 @@ type work struct {
 	lost     []*group
 	lostLife []int64
 	touched  bool // an assignment, life dot or counter differs from the base
+	path     []string
 	scratch  []byte
 }
 
@@ -45,7 +46,7 @@ func (n *node) edits() *edit {
 
 // newWork starts a working copy of e, which it takes over.
 func newWork(e *entry, s keeper, d Dot, t wire.Time) *work {
-	w := &work{entry: *e, stores: s, own: &group{dot: d, time: t}}
+	w := &work{entry: *e, stores: s, own: &group{dot: d, time: t}, path: make([]string, 0, 8), scratch: make([]byte, 0, 256)}
 	for _, g := range e.groups {
 		w.baseLife = max(w.baseLife, g.life, -g.life)
 	}
@@ -70,7 +71,11 @@ func (w *work) put(doc map[string]any) error {
 		if k == keyID || k == keyRev || k == keyFiles {
 			continue
 		}
-		if err := w.assign(w.root.child(k), doc[k], []string{k}); err != nil {
+		w.path = append(w.path[:0], k)
+		if err := checkKey(k, w.path); err != nil {
+			return err
+		}
+		if err := w.assign(w.root.child(k), doc[k], w.path); err != nil {
 			return err
 		}
 	}
