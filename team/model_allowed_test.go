@@ -76,6 +76,9 @@ func (m *model) judge(i int, v *mview, me mseat) string {
 		return m.admission(v, c, self, l.u.Header.Author)
 	case AddMember:
 		admin(true)
+		if r := c.Recovery; r != nil && c.Device.Verify(block.ForDevice, DeviceStatement(m.team, c.Device, r.Device, r.BoxKey), r.Vouch) != nil {
+			return "the new member did not vouch"
+		}
 		return m.fresh(v, c.Device, c.Recovery)
 	case AddDevice:
 		if c.Device != l.u.Header.Author {

@@ -323,7 +323,7 @@ func (a *actor) setRole(c SetRole) error {
 	if m != a.member || !lower {
 		a.require(RoleAdmin)
 	}
-	if lower && !a.adminLeft(func(s int32) bool { return a.g.members[a.g.seats[s].member].id == id }) {
+	if lower && a.role >= a.f.need && !a.adminLeft(func(s int32) bool { return a.g.members[a.g.seats[s].member].id == id }) {
 		return errors.New("the last admin cannot step down")
 	}
 	a.f.cut, a.f.root, a.f.leaving = lower, a.l.n, lower && m == a.member
@@ -405,7 +405,7 @@ func (a *actor) removal(r Removal, act Action, seats []int32, own, leaving bool,
 	if !own {
 		a.require(RoleAdmin)
 	}
-	if !a.adminLeft(gone) {
+	if a.role >= a.f.need && !a.adminLeft(gone) {
 		return errors.New("the last admin cannot be removed or leave")
 	}
 	a.f.cut, a.f.leaving, a.f.root = true, leaving, a.l.n

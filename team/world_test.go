@@ -3,6 +3,7 @@ package team
 import (
 	"crypto/sha256"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"sync"
@@ -536,5 +537,38 @@ func revoking(f made, links ...string) made {
 			return c
 		}
 		panic("not a removal")
+	}
+}
+
+// settled checks what every drawn chain must satisfy: the model agrees, the roster
+// is not narrower, and other orders of arrival give the same state.
+func (w *world) settled(team string) *world {
+	w.t.Helper()
+	require.Equal(w.t, team, w.team(), w.story())
+	w.agree()
+	w.rosterCovers()
+	rng := rand.New(rand.NewPCG(7, 7))
+	for range 5 {
+		c := w.fresh()
+		for _, i := range rng.Perm(len(w.all)) {
+			addAll(c, w.all[i], w.all)
+		}
+		require.Equal(w.t, w.chain.describe(), c.describe())
+		require.Equal(w.t, w.chain.Heads(), c.Heads())
+	}
+	return w
+}
+
+// addAll adds a link and first what it says is missing.
+func addAll(c *Chain, u *UnverifiedLink, all []*UnverifiedLink) {
+	if e, ok := c.Add(u).(*MissingError); ok {
+		for _, id := range e.IDs {
+			for _, p := range all {
+				if p.ID == id {
+					addAll(c, p, all)
+				}
+			}
+		}
+		_ = c.Add(u) // refused is as good as stored here
 	}
 }
