@@ -30,6 +30,25 @@ type Chain struct {
 	arrival uint64                         // number of the next link on disk
 	parked  map[block.ID]*block.Unverified // waiting for a parent or a key
 	info    info
+	cut     bool // a link arrived that takes something away: judge commits again
+}
+
+// takesAway reports whether a link can end somebody's right to write.
+func takesAway(content team.Content) bool {
+	switch content.Action() {
+	case team.ActRevoke, team.ActSetRole, team.ActRemoveMember, team.ActRemoveDevice, team.ActRemoveDB:
+		return true
+	}
+	return false
+}
+
+// cutArrived reports, once, that a cut has arrived.
+func (c *Chain) cutArrived() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	arrived := c.cut
+	c.cut = false
+	return arrived
 }
 
 // Link composes, signs and stores one link of our own on top of the present heads.
@@ -158,6 +177,11 @@ func (c *Chain) Receive(ctx context.Context, raw [][]byte) (added int, err error
 	if added > 0 {
 		c.n.follow(c)
 	}
+	if c.cutArrived() {
+		for _, d := range c.Databases() {
+			d.rejudge()
+		}
+	}
 	return added, err
 }
 
@@ -261,6 +285,7 @@ func (c *Chain) try(u *block.Unverified) (*block.Block, error) {
 	if err := c.log.Add(l); err != nil {
 		return nil, err
 	}
+	c.cut = c.cut || takesAway(l.Content)
 	c.opened(b)
 	return b, nil
 }
@@ -336,7 +361,7 @@ func (n *Ledger) openChain(id block.TeamID) (*Chain, error) {
 		}
 		delete(c.parked, u.ID)
 	}
-	c.arrival = uint64(len(links)) + 1
+	c.arrival, c.cut = uint64(len(links))+1, false
 	c.state.Store(c.log.State())
 	return c, nil
 }

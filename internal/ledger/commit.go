@@ -51,8 +51,8 @@ func (d *Database) Commit(ctx context.Context, in []Candidate) (Outcome, error) 
 	var out Outcome
 	batch := d.n.o.Store.NewBatch()
 	var ready []judged
-	inBatch := map[block.ID]bool{}
-	known := func(id block.ID) bool { return inBatch[id] || d.Has(id) }
+	inBatch := map[block.ID]*crdt.Commit{}
+	known := func(id block.ID) bool { return inBatch[id] != nil || d.Has(id) }
 	for _, c := range in {
 		u, err := block.Parse(c.Data)
 		if err == nil && (u.Kind != block.KindCommit || u.DB != d.id) {
@@ -69,7 +69,7 @@ func (d *Database) Commit(ctx context.Context, in []Candidate) (Outcome, error) 
 			out.Missing = append(out.Missing, lacking...)
 			continue
 		}
-		j, err := d.judge(u, c.Linked, true)
+		j, err := d.judge(u, c.Linked, inBatch)
 		var need *needError
 		switch {
 		case errors.As(err, &need):
@@ -85,7 +85,7 @@ func (d *Database) Commit(ctx context.Context, in []Candidate) (Outcome, error) 
 		}
 		d.stage(batch, j, d.arrival+uint64(len(ready)))
 		ready = append(ready, j)
-		inBatch[u.ID] = true
+		inBatch[u.ID] = j.commit
 	}
 	if len(ready) == 0 {
 		return out, nil
@@ -150,15 +150,16 @@ func (e *needError) Error() string { return fmt.Sprintf("%d linked blocks are mi
 var errTeamHeads = errors.New("made under team links not known here")
 
 // judge verifies, opens and parses a commit, fills in its linked blocks, and asks
-// the team chain whether it counts. Blocks from our own store were verified when
-// they were stored, so check is false for them.
-func (d *Database) judge(u *block.Unverified, linked map[block.ID][]byte, check bool) (judged, error) {
+// the team chain whether it counts. Before are commits that come in the same batch
+// and are not in the replica yet; nil for a commit from our own store, which was
+// verified when it was stored.
+func (d *Database) judge(u *block.Unverified, linked map[block.ID][]byte, before map[block.ID]*crdt.Commit) (judged, error) {
 	gen, ok := d.team.Generation(u.GenerationHint)
 	if !ok {
 		return judged{}, errTeamHeads
 	}
 	resolve := u.Resolve
-	if check {
+	if before != nil {
 		resolve = u.Verify
 	}
 	b, err := resolve(d.team.id, gen)
@@ -193,7 +194,9 @@ func (d *Database) judge(u *block.Unverified, linked map[block.ID][]byte, check 
 	if len(need.ids) > 0 {
 		return judged{}, &need
 	}
-	j.validity, err = d.verdict(c)
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	j.validity, err = d.verdict(c, before)
 	return j, err
 }
 
@@ -215,11 +218,22 @@ func (d *Database) openLinked(id block.ID, data []byte) (*block.Block, []byte, e
 	return b, plain, err
 }
 
-// verdict asks the chain whether the author might write at that point.
-func (d *Database) verdict(c *crdt.Commit) (crdt.Validity, error) {
+// verdict asks the chain whether the author might write at that point. The caller
+// holds mu.
+func (d *Database) verdict(c *crdt.Commit, before map[block.ID]*crdt.Commit) (crdt.Validity, error) {
+	var parentHeads []block.ID
+	for _, p := range c.Parents {
+		pc, ok := before[p]
+		if !ok {
+			pc, ok = d.replica.Commit(p)
+		}
+		if ok {
+			parentHeads = append(parentHeads, pc.TeamHeads...)
+		}
+	}
 	v := d.team.judge(team.CommitFacts{
 		DB: d.id, Device: c.Actor.Device, Seat: c.Seat, Generation: c.Generation,
-		TeamHeads: c.TeamHeads, ParentTeamHeads: d.parentTeamHeads(c),
+		TeamHeads: c.TeamHeads, ParentTeamHeads: parentHeads,
 		Inside: func(heads []block.ID) bool { return d.replica.Inside(heads, c.ID) },
 	})
 	switch {
@@ -231,17 +245,21 @@ func (d *Database) verdict(c *crdt.Commit) (crdt.Validity, error) {
 	return crdt.Void(v.Why), nil
 }
 
-// parentTeamHeads collects the team heads that the parents of c had applied.
-func (d *Database) parentTeamHeads(c *crdt.Commit) []block.ID {
-	d.mu.RLock()
-	defer d.mu.RUnlock()
-	var heads []block.ID
-	for _, p := range c.Parents {
-		if pc, ok := d.replica.Commit(p); ok {
-			heads = append(heads, pc.TeamHeads...)
+// rejudge asks the chain about every commit again, after a link arrived that takes
+// something away: work of a removed device may fall, or come back.
+func (d *Database) rejudge() {
+	d.writing.Lock()
+	defer d.writing.Unlock()
+	d.mu.Lock()
+	changes := d.replica.Rejudge(func(c *crdt.Commit) crdt.Validity {
+		v, err := d.verdict(c, nil)
+		if err != nil {
+			return crdt.Void(err.Error())
 		}
-	}
-	return heads
+		return v
+	})
+	d.mu.Unlock()
+	d.watchers.tell(changes)
 }
 
 // absent returns the ids that known does not know.

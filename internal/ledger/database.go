@@ -83,7 +83,7 @@ func (d *Database) replay() error {
 		if err != nil {
 			return err
 		}
-		j, err := d.judge(u, linked, false)
+		j, err := d.judge(u, linked, nil)
 		if err != nil {
 			return fmt.Errorf("commit %s: %w", id, err)
 		}
@@ -191,14 +191,24 @@ func (d *Database) alarm(err error) {
 // backup does not match, and gets a new actor, because two writers must never
 // share one.
 func (n *Ledger) actorOf(id block.DBID) (block.Actor, error) {
-	place := sha256.Sum256([]byte("toft place" + n.o.Place))
 	rec, err := n.o.Store.Get(store.DatabaseActor(id))
+	place := n.place()
 	switch {
 	case err == nil && len(rec) == 40 && [32]byte(rec[8:]) == place:
-		return block.Actor{Device: n.o.Identity.Device(), Incarnation: block.Incarnation(rec[:8])}, nil
+		return block.Actor{Device: n.Me(), Incarnation: block.Incarnation(rec[:8])}, nil
 	case err != nil && !errors.Is(err, store.ErrNotFound):
 		return block.Actor{}, err
 	}
+	return n.newActor(id)
+}
+
+// place names the machine and the directory of this store.
+func (n *Ledger) place() [32]byte { return sha256.Sum256([]byte("toft place" + n.o.Place)) }
+
+// newActor starts a new writing instance: also when the old one may not write on,
+// because a copy of it wrote elsewhere.
+func (n *Ledger) newActor(id block.DBID) (block.Actor, error) {
+	place := n.place()
 	a := block.Actor{Device: n.o.Identity.Device()}
 	if _, err := n.o.Rand.Read(a.Incarnation[:]); err != nil {
 		return block.Actor{}, err

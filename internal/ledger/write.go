@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/toftdb/toft/block"
@@ -124,26 +125,18 @@ func (d *Database) draftAndCommit(group []*request) error {
 	for i, r := range group {
 		requests[i] = r.writes
 	}
-	d.mu.RLock()
-	draft, results, errs := d.replica.Draft(author, requests)
-	d.mu.RUnlock()
+	draft, results, errs, err := d.draft(&author, gen, requests)
+	if err != nil {
+		return err
+	}
 	for i, r := range group {
 		r.written.Results, r.err = results[i], errs[i]
 	}
 	if draft == nil {
 		return nil
 	}
-	j, err := d.seal(draft, author, gen)
+	j, err := d.write(draft, author, gen)
 	if err != nil {
-		return err
-	}
-	batch := d.n.o.Store.NewBatch()
-	d.stage(batch, j, d.arrival)
-	if err := d.n.o.Store.Commit(context.Background(), batch); err != nil {
-		return err
-	}
-	d.lastTime = author.Time
-	if err := d.show([]judged{j}); err != nil {
 		return err
 	}
 	for _, r := range group {
@@ -153,6 +146,55 @@ func (d *Database) draftAndCommit(group []*request) error {
 	}
 	d.n.o.Committed(d, j.block)
 	return nil
+}
+
+// draft drafts a commit of the requests. Where that needs a step before, it takes
+// it: a new actor if this one may not write on, a merge if there are more heads
+// than a commit has parents.
+func (d *Database) draft(a *crdt.Author, gen block.Generation, requests [][]crdt.Write) (*crdt.Draft, [][]crdt.Result, []error, error) {
+	for range maxPrepare {
+		d.mu.RLock()
+		draft, results, errs := d.replica.Draft(*a, requests)
+		d.mu.RUnlock()
+		var err error
+		switch {
+		case errors.Is(errs[0], crdt.ErrActor):
+			d.actor, err = d.n.newActor(d.id)
+			a.Actor = d.actor
+		case errors.Is(errs[0], crdt.ErrHeads):
+			d.mu.RLock()
+			draft, err = d.replica.Merge(*a)
+			d.mu.RUnlock()
+			if err == nil && draft != nil {
+				_, err = d.write(draft, *a, gen)
+			}
+		default:
+			return draft, results, errs, nil
+		}
+		if err != nil {
+			return nil, nil, nil, err
+		}
+		a.Time = max(a.Time, d.lastTime+1)
+	}
+	return nil, nil, nil, errors.New("too many concurrent heads to merge at once: write again")
+}
+
+// maxPrepare bounds the steps before a draft: each merges 64 heads.
+const maxPrepare = 64
+
+// write makes a draft durable, then visible.
+func (d *Database) write(draft *crdt.Draft, a crdt.Author, gen block.Generation) (judged, error) {
+	j, err := d.seal(draft, a, gen)
+	if err != nil {
+		return judged{}, err
+	}
+	batch := d.n.o.Store.NewBatch()
+	d.stage(batch, j, d.arrival)
+	if err := d.n.o.Store.Commit(context.Background(), batch); err != nil {
+		return judged{}, err
+	}
+	d.lastTime = max(draft.Time, d.lastTime)
+	return j, d.show([]judged{j})
 }
 
 // seal turns a draft into blocks: linked ones first, so that the commit can name

@@ -84,7 +84,10 @@ func (n *Network) announceOn(c *ledger.Chain) error {
 }
 
 // Announce tells a database's team of a new commit of this device.
-func (n *Network) Announce(d *ledger.Database, b *block.Block) { n.announce(d.Team(), d, b) }
+func (n *Network) Announce(d *ledger.Database, b *block.Block) {
+	n.exchange.Added(b.ID)
+	n.announce(d.Team(), d, b)
+}
 
 // announceAll tells the team where this node stands in everything, after links or
 // commits of others were merged.

@@ -172,6 +172,7 @@ func (n *Network) take(ctx context.Context, p peer.ID, d *ledger.Database, r mes
 		if out.Rejected != nil {
 			n.o.Log.Warn("commit refused", "db", d.ID(), "from", p, "err", out.Rejected)
 		}
+		n.exchange.Added(window...)
 		for _, id := range window {
 			delete(have, id)
 		}
