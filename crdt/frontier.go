@@ -72,7 +72,8 @@ func (g *graph) Frontier() Frontier {
 
 // Since returns the commits that a holder of f lacks, in causal order. Where the
 // two sides hold different commits under one seq, or an actor has forked here, it
-// errs on the side of more: what they name below is asked for by ID.
+// errs on the side of more. It cannot see a twin below the other's tip: heads the
+// other side does not know, and what [Replica.Missing] names, are asked for by ID.
 func (g *graph) Since(f Frontier) []block.ID {
 	var lacking []*held
 	for _, log := range g.logs {

@@ -133,13 +133,29 @@ func doc(json string) Doc {
 	return d
 }
 
-// pull takes everything from another replica.
+// pull takes everything from another replica, as sync does: what the frontiers
+// tell, then by ID what is missing below its heads (the twins of a fork).
 func (s *site) pull(o *site) {
 	s.t.Helper()
 	for _, id := range o.Since(s.Frontier()) {
 		c, _ := o.Commit(id)
 		s.add(c)
 	}
+	for _, id := range o.Heads() {
+		s.fetch(o, id)
+	}
+}
+
+func (s *site) fetch(o *site, id block.ID) {
+	s.t.Helper()
+	if s.Has(id) {
+		return
+	}
+	c, _ := o.Commit(id)
+	for _, p := range c.Parents {
+		s.fetch(o, p)
+	}
+	s.add(c)
 }
 
 // read returns a document as JSON without _id and _rev, "-" if it is not there.
