@@ -39,7 +39,7 @@
 //     inbound streams per protocol and peer that libp2p allows. Here: two streams
 //     each way, for good.
 //   - Its server drops wants above 1,024 in silence. Here: a client has at most
-//     1,024 standing at a peer, for all fetches together, and a server keeps 2,048.
+//     2,048 standing at a peer, for all fetches together, and a server keeps 4,096.
 //   - A want left pending while denied is repeated after 30 s. Here: at once on
 //     [Exchange.Admitted], after 0.2 to 2 s otherwise.
 //   - It asks the request filter when a want arrives only, and what is queued goes

@@ -63,7 +63,7 @@ func (w *wires) link(p peer.ID) *link {
 func (w *wires) linkLocked(p peer.ID) *link {
 	l := w.links[p]
 	if l == nil && !w.closed {
-		l = &link{wants: &pipe{host: w.host, to: p}, blocks: &pipe{host: w.host, to: p}}
+		l = &link{wants: newPipe(w.host, p), blocks: newPipe(w.host, p)}
 		w.links[p] = l
 	}
 	return l

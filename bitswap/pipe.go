@@ -25,11 +25,16 @@ type pipe struct {
 	host host.Host
 	to   peer.ID
 
-	write sync.Mutex // held while a message is written
+	turn chan struct{} // holds the one that writes; no mutex: it waits for the network
+
 	mu    sync.Mutex
 	s     network.Stream
 	shut  bool
 	stuck time.Time // until when nothing is written
+}
+
+func newPipe(h host.Host, to peer.ID) *pipe {
+	return &pipe{host: h, to: to, turn: make(chan struct{}, 1)}
 }
 
 var errStuck = errors.New("bitswap: peer does not read")
@@ -37,8 +42,12 @@ var errStuck = errors.New("bitswap: peer does not read")
 // send writes one message. It waits while another one is being written. An error
 // means that the message may be lost and the stream is gone.
 func (p *pipe) send(ctx context.Context, m bsmsg.BitSwapMessage) error {
-	p.write.Lock()
-	defer p.write.Unlock()
+	select {
+	case p.turn <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	defer func() { <-p.turn }()
 	s, fresh, err := p.stream(ctx)
 	if err != nil {
 		return err

@@ -80,9 +80,7 @@ type Gossip struct {
 	timers map[peer.ID]*time.Timer
 	closed bool
 
-	// calls holds Close until no callback of the user runs, and lets none start.
-	calls sync.RWMutex
-	done  bool
+	calls sync.WaitGroup // callbacks of the user that run
 }
 
 type counters struct {
@@ -247,10 +245,7 @@ func (g *Gossip) Close() error {
 	}
 	g.mu.Unlock()
 
-	g.calls.Lock()
-	g.done = true
-	g.calls.Unlock()
-
+	g.calls.Wait()
 	g.cancel()
 	g.host.close()
 	for _, t := range topics {
@@ -262,9 +257,13 @@ func (g *Gossip) Close() error {
 
 // call runs a callback of the user unless Close has been called.
 func (g *Gossip) call(f func()) {
-	g.calls.RLock()
-	defer g.calls.RUnlock()
-	if !g.done {
-		f()
+	g.mu.RLock()
+	if g.closed {
+		g.mu.RUnlock()
+		return
 	}
+	g.calls.Add(1)
+	g.mu.RUnlock()
+	defer g.calls.Done()
+	f()
 }

@@ -63,8 +63,8 @@ const (
 // meshParams are GossipSub's parameters for teams of two to a few dozen devices.
 func meshParams() pubsub.GossipSubParams {
 	p := pubsub.DefaultGossipSubParams()
-	// Up to five devices form a full mesh; beyond, each has four to six neighbours:
-	// ten devices carry 5 times the least bytes, 10 times with the defaults.
+	// Up to five devices form a full mesh; beyond, each has four to six neighbours,
+	// and ten devices carry about 5 times the least bytes.
 	p.D, p.Dlo, p.Dhi, p.Dscore, p.Dout, p.Dlazy = 4, 3, 6, 2, 1, 2
 	// Meshes form and gossip flows at heartbeats only. The default of one second
 	// is made for thousands of topics and peers; here a beat costs microseconds.
