@@ -89,7 +89,7 @@ node: config node/api block crdt team internal/ledger internal/peering internal/
 cmd/toft: config node node/api node/api/server block internal/words cobra isatty humanize qrterminal json libp2p multiaddr
 
 # Hosts on loopback and a recorder of streams, for tests of several rooms.
-internal/hosttest: block libp2p multiaddr
+internal/hosttest: block libp2p multiaddr simnet
 
 # An in-memory node and mesh for tests of users.
 node/nodetest: config node node/api block internal/store libp2p simnet multiaddr
