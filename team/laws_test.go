@@ -147,9 +147,10 @@ func confirming(w *world, id block.ID) string {
 // them hostile, and adds them to a world.
 type soup struct {
 	w     *world
-	court bool            // admins at each other's throats: little else than cuts
-	joins bool            // everybody comes by invitation
-	pick  func(n int) int // 0 ≤ … < n
+	court bool             // admins at each other's throats: little else than cuts
+	joins bool             // everybody comes by invitation
+	vouch func() []DBHeads // data heads of cuts; nil: none
+	pick  func(n int) int  // 0 ≤ … < n
 	names []string
 	size  int
 }
@@ -160,7 +161,7 @@ var soupDevices = []string{"a", "b", "c", "d", "b2", "c2", "rep", "a-words"}
 func one[T any](s *soup, xs []T) T { return xs[s.pick(len(xs))] }
 
 func (s *soup) grow() {
-	names := []string{"G"}
+	names := []string{s.w.nameOf(s.w.all[len(s.w.all)-1].ID)}
 	put := func(author string, content made, parents ...string) {
 		name := fmt.Sprintf("L%d", len(s.w.all)-1)
 		s.w.add(name, by(author, content), parents...)
@@ -176,7 +177,7 @@ func (s *soup) grow() {
 		put("a", invite("i1", InviteMember, RoleMember, uint64(s.pick(4))), names[len(names)-1])
 		put("a", invite("i2", InviteDevice, 0, 1), names[len(names)-1])
 		put("a", invite("i3", InviteReplica, RoleReplica, 0), names[len(names)-1])
-		put("a", admit("L0", "b", "a"), names[len(names)-1])
+		put("a", admit(names[1], "b", "a"), names[len(names)-1])
 		put("a", role("b", RoleAdmin), names[len(names)-1])
 		team = nil
 	}
@@ -247,6 +248,30 @@ func (s *soup) of(names []string, acts ...Action) (out []string) {
 }
 
 func (s *soup) content(names []string, author string) made {
+	f := s.action(names, author)
+	return func(w *world, past []*UnverifiedLink) Content {
+		c := f(w, past)
+		if s.vouch == nil {
+			return c
+		}
+		switch x := c.(type) {
+		case RemoveMember:
+			x.Heads = s.vouch()
+			return x
+		case RemoveDevice:
+			x.Heads = s.vouch()
+			return x
+		case SetRole:
+			if x.Role == RoleReader {
+				x.Heads = s.vouch()
+			}
+			return x
+		}
+		return c
+	}
+}
+
+func (s *soup) action(names []string, author string) made {
 	who, r := one(s, soupPeople), Role(2+s.pick(3))
 	invites := s.of(names, ActInvite)
 	cuts := s.of(names, ActSetRole, ActRemoveMember, ActRemoveDevice)

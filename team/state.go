@@ -360,10 +360,17 @@ func (s *State) Name() string { return s.name }
 // Members returns the active and suspended members (replicas included), the most
 // senior first.
 func (s *State) Members() []Member {
-	return slices.DeleteFunc(slices.Clone(s.members), func(m Member) bool { return m.Status > StatusSuspended })
+	var out []Member
+	for i, m := range s.members {
+		if m.Status == StatusActive || m.Status == StatusSuspended && s.byMember[m.ID] == i {
+			out = append(out, m)
+		}
+	}
+	return out
 }
 
-// Former returns the members that were removed or whose admission does not count.
+// Former returns the members that were removed or whose admission does not count;
+// somebody who came back stands in both lists.
 func (s *State) Former() []Member {
 	return slices.DeleteFunc(slices.Clone(s.members), func(m Member) bool { return m.Status <= StatusSuspended })
 }
@@ -380,7 +387,13 @@ func (s *State) Member(id block.Device) (Member, bool) {
 // Devices returns the active and suspended devices (replicas and recovery seats
 // included), the most senior first.
 func (s *State) Devices() []Device {
-	return slices.DeleteFunc(slices.Clone(s.devices), func(d Device) bool { return d.Status > StatusSuspended })
+	var out []Device
+	for i, d := range s.devices {
+		if d.Status <= StatusSuspended && s.byKey[d.Key] == i {
+			out = append(out, d)
+		}
+	}
+	return out
 }
 
 // Device finds a device by key, former ones too.
