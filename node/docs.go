@@ -112,12 +112,11 @@ func (b *dbDoor) Update(ctx context.Context, id string, fn func(api.Doc) (api.Do
 }
 
 func (b *dbDoor) one(ctx context.Context, w api.Write, conds []api.Cond) (api.PutResult, error) {
-	for _, c := range conds {
-		if c.IfRev != "" {
-			w.IfRev = c.IfRev
-		}
-		w.IfAbsent = w.IfAbsent || c.IfAbsent
+	cond, err := api.JoinConds(conds)
+	if err != nil {
+		return api.PutResult{}, err
 	}
+	w.IfRev, w.IfAbsent = cond.IfRev, cond.IfAbsent
 	res, err := b.Bulk(ctx, []api.Write{w})
 	if err != nil {
 		return api.PutResult{}, err
@@ -281,7 +280,7 @@ func (b *dbDoor) All(ctx context.Context, r api.Range) iter.Seq2[api.Doc, error]
 				}
 				rows = append(rows, doc)
 			}
-			return ctx.Err()
+			return doorError(ctx.Err())
 		})
 		for _, doc := range rows {
 			if !yield(api.Doc(doc), nil) {
@@ -320,7 +319,7 @@ func (b *dbDoor) Changes(ctx context.Context, o api.ChangesOptions) iter.Seq2[ap
 			}
 			select {
 			case <-ctx.Done():
-				yield(api.Change{}, ctx.Err())
+				yield(api.Change{}, api.ErrorOf(ctx.Err()))
 				return
 			case <-b.d.Gone():
 				yield(api.Change{}, errClosing())

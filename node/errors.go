@@ -1,6 +1,7 @@
 package node
 
 import (
+	"context"
 	"errors"
 	"fmt"
 
@@ -26,6 +27,8 @@ func doorError(err error) error {
 	switch {
 	case err == nil:
 		return nil
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return api.ErrorOf(err)
 	case errors.As(err, &conflict):
 		return api.ErrConflict.Wrap(err, "read the document again and repeat the change")
 	case errors.Is(err, crdt.ErrExists):

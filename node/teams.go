@@ -31,8 +31,9 @@ const deviceInviteTime = 30 * time.Minute
 
 // CreateTeam founds a team with this device as its first admin.
 func (n *Node) CreateTeam(ctx context.Context, name string) (api.Team, error) {
-	if name == "" || name == api.Personal || strings.ContainsAny(name, "/\n") {
-		return nil, api.ErrUsage.With(fmt.Sprintf("%q cannot be a team's name: it must not be empty, %q, or hold a slash", name, api.Personal), "choose another name")
+	name, err := cleanName("team", name)
+	if err != nil {
+		return nil, err
 	}
 	for _, c := range n.ledger.Chains() {
 		if c.State().Name() == name {
@@ -44,6 +45,19 @@ func (n *Node) CreateTeam(ctx context.Context, name string) (api.Team, error) {
 		return nil, doorError(err)
 	}
 	return &teamDoor{n: n, c: c}, nil
+}
+
+// cleanName checks the name of a team or database: a path of it is team/database, and
+// "-" is how HTTP says the empty one.
+func cleanName(what, name string) (string, error) {
+	clean, err := team.CleanName(name)
+	switch {
+	case err != nil:
+		return "", api.ErrUsage.Wrap(err, "choose another name")
+	case clean == "", clean == "-", clean == api.Personal, strings.Contains(clean, "/"):
+		return "", api.ErrUsage.With(fmt.Sprintf("%q cannot be the name of a %s: it must not be empty, %q, %q, or hold a slash", name, what, "-", api.Personal), "choose another name")
+	}
+	return clean, nil
 }
 
 // Team finds a team by name, id or unique prefix of its id.
@@ -168,6 +182,10 @@ func (t *teamDoor) Info(context.Context) (api.TeamInfo, error) { return t.n.team
 
 // CreateDB makes a new database that belongs to the team.
 func (t *teamDoor) CreateDB(ctx context.Context, name string) (api.DB, error) {
+	name, err := cleanName("database", name)
+	if err != nil {
+		return nil, err
+	}
 	for _, db := range t.c.State().DBs() {
 		if db.Name == name {
 			return nil, api.ErrExists.With(fmt.Sprintf("team %q has a database %q already", t.Name(), name), "choose another name")

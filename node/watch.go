@@ -45,7 +45,7 @@ func (b *dbDoor) watchOnce(ctx context.Context, x *ledger.Mailbox, yield func(ap
 	for {
 		select {
 		case <-ctx.Done():
-			yield(api.LiveEvent{}, ctx.Err())
+			yield(api.LiveEvent{}, api.ErrorOf(ctx.Err()))
 			return false
 		case <-b.d.Gone():
 			yield(api.LiveEvent{}, errClosing())

@@ -5,6 +5,7 @@ import (
 	"iter"
 	"maps"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -31,12 +32,15 @@ import (
 type Gate struct {
 	clock func() time.Time
 	now   atomic.Pointer[admitted]
+
+	mu    sync.Mutex
+	ended map[block.ID]wire.Time // when an invitation without expiry was first seen ended
 }
 
 type admitted struct {
 	teams map[peer.ID][]block.TeamID
-	// until is when the last open invitation expires: so long strangers may knock at
-	// the join door. Zero: none is open.
+	// until is how long strangers may knock at the join door. Zero: nobody was
+	// invited.
 	until wire.Time
 }
 
@@ -45,7 +49,7 @@ const never = wire.MaxTime
 
 // NewGate returns a gate that lets nobody in.
 func NewGate(clock func() time.Time) *Gate {
-	g := &Gate{clock: clock}
+	g := &Gate{clock: clock, ended: map[block.ID]wire.Time{}}
 	g.now.Store(&admitted{})
 	return g
 }
@@ -127,6 +131,8 @@ func (n *Network) serves(p peer.ID, id block.ID) bool {
 // Refresh takes a new picture from the chains. It returns the old and the new one,
 // for those who hold on to what they were told: gossip and Bitswap.
 func (g *Gate) Refresh(l *ledger.Ledger) (before, next *admitted) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
 	next = &admitted{teams: map[peer.ID][]block.TeamID{}}
 	for _, c := range l.Chains() {
 		st := c.State()
@@ -138,16 +144,30 @@ func (g *Gate) Refresh(l *ledger.Ledger) (before, next *admitted) {
 			}
 		}
 		for _, inv := range st.Invites() {
-			switch {
-			case inv.Status != team.StatusOpen:
-			case inv.Expires == 0:
-				next.until = never
-			default:
-				next.until = max(next.until, inv.Expires+clockSkew)
-			}
+			next.until = max(next.until, g.knockable(inv))
 		}
 	}
 	return g.now.Swap(next), next
+}
+
+// tellTime is how long who holds an invitation that has ended is told so, instead of
+// finding a closed door.
+const tellTime = wire.Time(7 * 24 * time.Hour / time.Millisecond)
+
+// knockable returns until when strangers may knock because of an invitation: to its
+// end and some days more. When one without expiry ended is not written anywhere, so
+// it counts from when we first saw it. The caller holds mu.
+func (g *Gate) knockable(inv team.Invitation) wire.Time {
+	switch {
+	case inv.Expires != 0:
+		return inv.Expires + tellTime
+	case inv.Status == team.StatusOpen:
+		return never
+	}
+	if g.ended[inv.Link] == 0 {
+		g.ended[inv.Link] = wire.Time(g.clock().UnixMilli())
+	}
+	return g.ended[inv.Link] + tellTime
 }
 
 // PeerOf returns the PeerID of a device: the identity multihash of its key.

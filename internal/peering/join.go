@@ -5,11 +5,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"slices"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/p2p/net/swarm"
 	"github.com/multiformats/go-multiaddr"
 
 	"github.com/toftdb/toft/block"
@@ -80,7 +82,11 @@ func (n *Network) reach(ctx context.Context, code team.Code) ([]peer.ID, error) 
 	}
 	ctx, cancel := context.WithTimeout(ctx, roundTime)
 	defer cancel()
-	if err := n.host.Connect(ctx, info); err != nil {
+	err := n.host.Connect(ctx, info)
+	if err != nil && shutOut(err) {
+		return nil, errShutOut()
+	}
+	if err != nil {
 		return nil, api.ErrUnreachable.Wrap(fmt.Errorf("the device that invited does not answer at %v: %w", info.Addrs, err),
 			"check that its daemon runs and both devices share a network, then join again")
 	}
@@ -90,12 +96,36 @@ func (n *Network) reach(ctx context.Context, code team.Code) ([]peer.ID, error) 
 // noName asks prove to introduce no member.
 const noName = "\x00"
 
+// shutOut reports whether a dial failed after the other side had proven who it is:
+// its gate lets no stranger in, because nobody is invited.
+func shutOut(err error) bool {
+	var dial *swarm.DialError
+	if !errors.As(err, &dial) {
+		return false
+	}
+	for _, e := range dial.DialErrors {
+		var op *net.OpError
+		if errors.As(e.Cause, &op) && op.Op == "dial" || errors.Is(e.Cause, context.DeadlineExceeded) {
+			continue // nobody there
+		}
+		return true
+	}
+	return false
+}
+
+func errShutOut() error {
+	return api.ErrInviteUnknown.With("the device that invited lets nobody in any more: the invitation has expired, or was used up or revoked long ago", "ask for a new one")
+}
+
 // prove runs the joiner's side of the join stream.
 func (n *Network) prove(ctx context.Context, p peer.ID, code team.Code, signer *vault.InviteSigner, name string) (message.Result, team.Proof, error) {
 	none := func(err error) (message.Result, team.Proof, error) {
 		return message.Result{}, team.Proof{}, api.ErrUnreachable.Wrap(fmt.Errorf("join at %s: %w", p, err), "try again; if it stays so, ask for a new code")
 	}
 	s, err := n.open(ctx, p, message.JoinProtocol)
+	if err != nil && n.host.Network().Connectedness(p) != network.Connected {
+		return message.Result{}, team.Proof{}, errShutOut() // it hung up right after the handshake
+	}
 	if err != nil {
 		return none(err)
 	}
