@@ -150,7 +150,7 @@ func TestAnotherPeerTakesOver(t *testing.T) {
 }
 
 // A consumer that stops reading costs bounded memory, whatever the blocks' size,
-// and gets everything once it reads again.
+// and gets everything once it reads again, were it later than our patience.
 func TestSlowConsumerIsBounded(t *testing.T) {
 	a, b := pair(t)
 	ids := b.disk.fill(1, 120, MaxBlock)
@@ -160,7 +160,7 @@ func TestSlowConsumerIsBounded(t *testing.T) {
 			t.Fatal(err)
 		}
 		if n++; n == 1 {
-			time.Sleep(500 * time.Millisecond) // long enough for all 120 MiB to have come
+			time.Sleep(DefaultPatience + 3*tick) // long enough for all 120 MiB to have come
 			a.Exchange.mu.Lock()
 			for f := range a.fetches {
 				if f.readySize > 2*readyBudget+MaxBlock {

@@ -61,6 +61,13 @@ func (e *Exchange) drop(r *remote) {
 // got is how many bytes were read from the peer.
 func (r *remote) got() int64 { return r.e.wires.got(r.p) }
 
+// renew has the next want sent over a new stream.
+func (r *remote) renew() {
+	if l := r.e.wires.link(r.p); l != nil {
+		l.wants.reset()
+	}
+}
+
 // hold asks for a block, unless an answer is due to another fetch anyway.
 func (r *remote) hold(id block.ID) {
 	h := r.held[id]

@@ -32,44 +32,32 @@ func (e *Exchange) watch() {
 // look takes one turn over all fetches; false when there are none.
 func (e *Exchange) look() bool {
 	e.mu.Lock()
-	var lost []peer.ID
+	defer e.mu.Unlock()
 	now := time.Now()
 	for f := range e.fetches {
-		lost = append(lost, f.look(now)...)
+		f.look(now)
 	}
 	e.watching = len(e.fetches) > 0 && !e.closed
-	goOn := e.watching
-	e.mu.Unlock()
-	// What was lost may have been lost with its stream: the next want goes over a
-	// new one. Never under mu, a reset may wait for a writer.
-	for _, p := range lost {
-		if l := e.wires.link(p); l != nil {
-			l.wants.reset()
-		}
-	}
-	return goOn
+	return e.watching
 }
 
-// look is the watchdog of one fetch. It returns the peers that owe us an answer
-// and have been silent for too long.
-func (f *fetch) look(now time.Time) (lost []peer.ID) {
+// look is the watchdog of one fetch.
+func (f *fetch) look(now time.Time) {
 	for _, l := range f.lanes {
-		switch {
-		case !l.down && l.strikes >= maxStrikes && now.Sub(l.since) >= rest:
-			l.strikes = maxStrikes - 1
-			continue
-		case l.out == 0 || !l.alive():
-			continue
-		case l.r.got() != l.got:
-			l.mark(now) // a large block is on its way
-			continue
-		case now.Sub(l.since) < stall:
-			continue
+		if got := l.r.got(); got != l.got { // a large block may be on its way
+			l.got, l.since = got, now
 		}
-		l.strikes++
-		l.mark(now)
-		lost = append(lost, l.r.p)
-		f.strike(l, now)
+		switch silent := now.Sub(l.since); {
+		case l.down:
+		case l.strikes >= maxStrikes && silent >= rest:
+			l.strikes = maxStrikes - 1
+		case l.alive() && l.out > 0 && silent >= stall:
+			l.strikes++
+			l.since = now
+			// What was lost may have been lost with its stream.
+			l.r.renew()
+			f.strike(l, now)
+		}
 	}
 	if !f.reaskAt.IsZero() && !now.Before(f.reaskAt) {
 		f.reask = min(maxReask, 2*f.reask)
@@ -78,7 +66,6 @@ func (f *fetch) look(now time.Time) (lost []peer.ID) {
 	f.fillAll(now)
 	f.double(now)
 	f.giveUp(now)
-	return lost
 }
 
 // strike takes away from a silent peer what it owes, for others to be asked; if
@@ -151,8 +138,8 @@ func (f *fetch) late(now time.Time) []*want {
 
 // giveUp ends a fetch for which nobody has had anything for too long.
 func (f *fetch) giveUp(now time.Time) {
-	if now.Sub(f.progress) < f.e.patience || len(f.wants) == 0 {
-		return
+	if now.Sub(f.progress) < f.e.patience || len(f.wants) == 0 || f.readySize > 0 {
+		return // or it is the consumer that takes its time
 	}
 	for _, l := range f.lanes {
 		if l.alive() && l.out > 0 {

@@ -97,8 +97,8 @@ func FuzzReceive(f *testing.F) {
 	f.Fuzz(func(t *testing.T, wire []byte) {
 		r := msgio.NewVarintReaderSize(bytes.NewReader(wire), maxMessage)
 		for {
-			m, size, err := bsmsg.FromMsgReader(r)
-			if err != nil || n.receive("peer", m, size) != nil {
+			m, _, err := bsmsg.FromMsgReader(r)
+			if err != nil || n.receive("peer", m) != nil {
 				return
 			}
 		}
