@@ -67,7 +67,7 @@ func newChain(u *UnverifiedLink, roster bool) (*Chain, error) {
 		return nil, fmt.Errorf("%w: the first link is no CREATE", ErrMalformed)
 	}
 	c := &Chain{
-		g: newGraph(block.TeamID(u.ID), roster), heads: map[int32]bool{}, at: map[string]*view{},
+		g: newGraph(block.TeamID(u.ID), roster), heads: map[int32]bool{},
 		refused: map[block.ID]*RefusedError{},
 	}
 	l := &link{id: u.ID, content: u.Content, action: ActCreate, seat: 0, author: c.g.key(u.Header.Author)}
@@ -120,7 +120,7 @@ func (c *Chain) Add(u *UnverifiedLink) error {
 	if !u.complete && !c.g.roster {
 		return ErrKeyMissing
 	}
-	f, err := c.below(l).allowed(l, u.Header)
+	f, err := c.g.under(l.parents).allowed(l, u.Header)
 	if err != nil {
 		return c.refuse(u, err.Error())
 	}
@@ -174,73 +174,6 @@ func (c *Chain) refuse(u *UnverifiedLink, why string) *RefusedError {
 	}
 	c.refused[u.ID], c.order = e, append(c.order, u.ID)
 	return e
-}
-
-// below returns the view a link stands on.
-func (c *Chain) below(l *link) *view {
-	if len(l.parents) == 1 {
-		return c.g.after(l.parents[0])
-	}
-	return c.under(l.parents)
-}
-
-// under returns the view under a set of heads.
-func (c *Chain) under(heads []int32) *view {
-	if len(heads) == 1 {
-		return c.g.after(heads[0])
-	}
-	key := make([]byte, 0, 4*len(heads))
-	for _, n := range slices.Sorted(slices.Values(heads)) {
-		key = append(key, byte(n), byte(n>>8), byte(n>>16), byte(n>>24))
-	}
-	v, ok := c.at[string(key)]
-	if !ok {
-		q := c.g.meet(heads)
-		v = resolve(c.g.after(q), c.g.bubble(heads, q), heads)
-		if len(c.at) >= maxUnder {
-			clear(c.at)
-		}
-		c.at[string(key)] = v
-	}
-	return v
-}
-
-// after returns the view after a link, computing it from the nearest dominator
-// whose view is kept.
-func (g *graph) after(n int32) *view {
-	var path []int32
-	v, ok := g.views[n]
-	for !ok {
-		path = append(path, n)
-		if n = g.links[n].dom; n == none {
-			v = &view{g: g}
-			break
-		}
-		v, ok = g.views[n]
-	}
-	for _, n := range slices.Backward(path) {
-		l := g.links[n]
-		if len(l.parents) > 1 {
-			v = resolve(v, g.bubble(l.parents, l.dom), l.parents)
-		}
-		v = resolve(v, []int32{n}, []int32{n})
-		g.keep(n, v)
-	}
-	return v
-}
-
-// keep caches a view. When there are too many, every 64th along the dominator tree
-// stays, so that any other is at most 64 steps away.
-func (g *graph) keep(n int32, v *view) {
-	if len(g.views) >= g.views64+maxViews {
-		for k := range g.views {
-			if g.links[k].level%64 != 0 {
-				delete(g.views, k)
-			}
-		}
-		g.views64 = len(g.views)
-	}
-	g.views[n] = v
 }
 
 // insert stores an allowed link.
@@ -334,7 +267,7 @@ func (c *Chain) rosterLink(l *link) *UnverifiedLink {
 // view returns the view under all heads.
 func (c *Chain) view() *view {
 	if c.current == nil {
-		c.current = c.under(c.headNumbers())
+		c.current = c.g.under(c.headNumbers())
 	}
 	return c.current
 }
@@ -360,7 +293,7 @@ func (c *Chain) Check(author block.Device, content Content) error {
 	for _, id := range c.Parents() {
 		l.parents = append(l.parents, c.g.byID[id])
 	}
-	v := c.under(l.parents)
+	v := c.g.under(l.parents)
 	if l.seat = v.holder(l.author); l.seat == none {
 		for _, s := range v.keys.get(l.author).seats { // suspended: may only leave
 			if v.in(s) {

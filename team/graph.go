@@ -82,6 +82,7 @@ type graph struct {
 	seatsAt map[int32][]int32               // seat numbers by the link that made them
 	views   map[int32]*view                 // cached states after a link
 	views64 int                             // how many of them stay
+	at      map[string]*view                // cached states under several heads
 	proof   func(Proof, block.Device) error // Proof.Verify, which tests remember
 }
 
@@ -89,7 +90,7 @@ func newGraph(team block.TeamID, roster bool) *graph {
 	return &graph{
 		team: team, roster: roster, byID: map[block.ID]int32{}, keyNum: map[block.Device]int32{},
 		invites: map[block.InviteID][]int32{}, dbNum: map[block.DBID]int32{}, seatsAt: map[int32][]int32{},
-		views: map[int32]*view{}, proof: Proof.Verify,
+		views: map[int32]*view{}, at: map[string]*view{}, proof: Proof.Verify,
 	}
 }
 

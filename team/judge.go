@@ -56,7 +56,7 @@ func (c *Chain) Judge(f CommitFacts) Verdict {
 	if n, ok := c.g.byID[f.Seat]; ok {
 		seat = c.g.seatOf(n, c.g.lookup(f.Device))
 	}
-	then := c.under(heads)
+	then := c.g.under(heads)
 	switch {
 	case seat == none || !then.isActive(seat):
 		return invalid("its author was not an active device of the team")

@@ -20,7 +20,7 @@ type resolver struct {
 	base  *view
 	ls    []*link // topological
 	local []int32 // local index + 1 by number of the link - ls[0].n; nil for one link
-	past  []bits  // past[i] = the local links in the past of ls[i]; nil for one link
+	reach *reach  // nil for one link
 
 	taken   []int32         // the cut in force that takes a link, none
 	force   []bool          // cuts in force
@@ -36,18 +36,6 @@ type resolver struct {
 	by    struct { // links by what a cut may take them for; only of several links
 		seat, id map[int32][]int // of their author
 		invite   map[int32][]int // of an ADMIT
-	}
-}
-
-// bits is a set of local links.
-type bits []uint64
-
-func newBits(n int) bits      { return make(bits, (n+63)/64) }
-func (b bits) has(i int) bool { return b[i/64]>>(i%64)&1 != 0 }
-func (b bits) add(i int)      { b[i/64] |= 1 << (i % 64) }
-func (b bits) or(o bits) {
-	for i := range b {
-		b[i] |= o[i]
 	}
 }
 
@@ -117,17 +105,17 @@ func (r *resolver) index() {
 
 func (r *resolver) pasts(ns []int32) {
 	r.local = make([]int32, ns[len(ns)-1]-ns[0]+1)
-	r.past = make([]bits, len(ns))
+	parents, alone := make([][]int32, len(ns)), make([]bool, len(ns))
 	for i, n := range ns {
 		r.local[n-ns[0]] = int32(i) + 1
-		r.past[i] = newBits(len(ns))
 		for _, p := range r.ls[i].parents {
 			if j := r.at(p); j >= 0 {
-				r.past[i].add(j)
-				r.past[i].or(r.past[j])
+				parents[i] = append(parents[i], int32(j))
 			}
 		}
+		alone[i] = len(parents[i]) == len(r.ls[i].parents)
 	}
+	r.reach = newReach(parents, alone)
 }
 
 // at returns the local index of a link, or -1 if it is below the bubble.
@@ -143,7 +131,7 @@ func (r *resolver) at(n int32) int {
 }
 
 // under reports whether local link i is in the past of local link j.
-func (r *resolver) under(i, j int) bool { return r.past != nil && r.past[j].has(i) }
+func (r *resolver) under(i, j int) bool { return r.reach != nil && r.reach.under(i, j) }
 
 // before reports whether link a is in the past of link b; both in the bubble or
 // below it.

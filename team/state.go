@@ -128,7 +128,7 @@ func (c *Chain) At(heads []block.ID) (*State, error) {
 	if len(missing) > 0 {
 		return nil, &MissingError{IDs: missing}
 	}
-	return newState(c.under(ns)), nil
+	return newState(c.g.under(ns)), nil
 }
 
 // numbers turns ids into the numbers of the maximal ones, and lists unknown ids.
