@@ -24,8 +24,8 @@ const canary = "xq7CanaryZ9vKp3w"
 func TestCanaryIsNowhere(t *testing.T) {
 	ctx := within(t)
 	recorded, tape := hosttest.Record(hosttest.New(t, hosttest.TCP))
-	a := &home{t: t, cfg: nodetest.Config(t)}
-	a.cfg.FS, a.cfg.Host = nil, recorded
+	a := &home{t: t, cfg: configOf(t)}
+	a.cfg.Host = recorded
 	a.cfg.User, a.cfg.Device = canary+"-ann", canary+"-laptop"
 	a.start()
 	b := newHome(t, canary+"-bob")

@@ -29,9 +29,16 @@ type home struct {
 	*node.Node
 }
 
+// configOf is a test configuration with the store on the disk.
+func configOf(t testing.TB) node.Config {
+	cfg := nodetest.Config(t)
+	cfg.FS = nil
+	return cfg
+}
+
 func newHome(t testing.TB, name string) *home {
-	h := &home{t: t, cfg: nodetest.Config(t)}
-	h.cfg.FS, h.cfg.User, h.cfg.Device = nil, name, name+"-laptop"
+	h := &home{t: t, cfg: configOf(t)}
+	h.cfg.User, h.cfg.Device = name, name+"-laptop"
 	h.start()
 	t.Cleanup(func() { _ = h.Node.Close() })
 	return h
