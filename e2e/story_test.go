@@ -3,6 +3,7 @@ package e2e_test
 import (
 	"context"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -195,4 +196,24 @@ func TestThirdPeerLearnsThroughTheSecond(t *testing.T) {
 	puts(t, onA, "a", 20)
 	nodetest.Equal(ctx, t, "notes", mesh[0], mesh[1], mesh[2])
 	require.Len(t, rows(t, onC), 20)
+}
+
+// Whoever joins late finds everything there when join returns.
+func TestJoinBringsTheData(t *testing.T) {
+	ctx := within(t)
+	a := newHome(t, "ann")
+	_, err := a.CreateTeam(ctx, nodetest.Team)
+	require.NoError(t, err)
+	onA := nodetest.DB(t, a, "notes")
+	puts(t, onA, "a", 1500)
+	_, err = onA.Put(ctx, api.Doc{"_id": "big", "text": strings.Repeat("long ", 10_000)})
+	require.NoError(t, err)
+	b := newHome(t, "bob")
+	start := time.Now()
+	j := nodetest.Join(t, b, nodetest.Invite(t, a, nodetest.Team), "")
+	t.Logf("joined with 1,501 commits after %s", time.Since(start).Round(time.Millisecond))
+	require.EqualValues(t, 1501, j.DBs[0].Docs)
+	onB, err := b.DB(ctx, "notes")
+	require.NoError(t, err)
+	require.Equal(t, rows(t, onA), rows(t, onB))
 }

@@ -16,6 +16,9 @@ import (
 
 // DB finds a database by name, team/name, id or unique prefix of its id.
 func (n *Node) DB(_ context.Context, nameOrID string) (api.DB, error) {
+	if nameOrID == "" {
+		return nil, api.ErrUsage.With("no database is named", "toft db list shows them")
+	}
 	inTeam, name, qualified := strings.Cut(nameOrID, "/")
 	if !qualified {
 		inTeam, name = "", nameOrID

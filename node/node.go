@@ -23,6 +23,7 @@ import (
 	"log/slog"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/host"
@@ -66,9 +67,9 @@ type Node struct {
 	id      *vault.Identity
 	gate    *peering.Gate
 	ledger  *ledger.Ledger
-	host    host.Host                 // nil while offline
-	net     *peering.Network          // nil while offline
-	traffic *metrics.BandwidthCounter // of our own host
+	host    host.Host                       // nil while offline
+	live    atomic.Pointer[peering.Network] // nil while offline
+	traffic *metrics.BandwidthCounter       // of our own host
 	started time.Time
 
 	once   sync.Once
@@ -144,14 +145,14 @@ func (n *Node) load(ctx context.Context) error {
 // changed and committed carry what happens in the ledger to the network, once there
 // is one.
 func (n *Node) changed(c *ledger.Chain) {
-	if n.net != nil {
-		n.net.Follow(c)
+	if net := n.live.Load(); net != nil {
+		net.Follow(c)
 	}
 }
 
 func (n *Node) committed(d *ledger.Database, b *block.Block) {
-	if n.net != nil {
-		n.net.Announce(d, b)
+	if net := n.live.Load(); net != nil {
+		net.Announce(d, b)
 	}
 }
 
@@ -171,8 +172,14 @@ func (n *Node) goLive(ctx context.Context) error {
 		Ledger: n.ledger, Store: n.store, Identity: n.id, Gate: n.gate, Host: n.host,
 		User: n.cfg.User, Device: n.cfg.Device, Clock: n.clock, Rand: n.rand, Log: n.log,
 	})
-	n.net = net
-	return err
+	if err != nil {
+		return err
+	}
+	n.live.Store(net)
+	for _, c := range n.ledger.Chains() {
+		net.Follow(c) // what changed before the ledger could say so
+	}
+	return nil
 }
 
 // identity opens the keystore, or makes one on the first run. A store that has
@@ -230,8 +237,8 @@ func (n *Node) personal() *ledger.Chain {
 func (n *Node) Close() error {
 	n.once.Do(func() {
 		var errs []error
-		if n.net != nil {
-			errs = append(errs, n.net.Close())
+		if net := n.live.Load(); net != nil {
+			errs = append(errs, net.Close())
 		}
 		if n.host != nil && n.host != n.cfg.Host {
 			errs = append(errs, n.host.Close())

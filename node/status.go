@@ -81,14 +81,14 @@ func (n *Node) dbState(d *ledger.Database) api.DBState {
 		Name: i.Name, ID: i.ID, Team: i.Team, Docs: i.Docs, Bytes: i.Bytes,
 		Heads: texts(h.Heads), Digest: hex.EncodeToString(h.Digest[:]), State: api.Offline,
 	}
-	if n.net == nil {
+	if n.live.Load() == nil {
 		return s
 	}
 	equal := 0
 	for _, p := range n.host.Network().Peers() {
 		if n.gate.Shares(p, d.Team().ID()) {
 			s.Peers++
-			if n.net.Agrees(d, p) {
+			if n.live.Load().Agrees(d, p) {
 				equal++
 			}
 		}
@@ -97,7 +97,7 @@ func (n *Node) dbState(d *ledger.Database) api.DBState {
 	case s.Peers == 0:
 	case equal == s.Peers:
 		s.State = api.InSync
-	case n.net.Pulling(d.Team().ID()):
+	case n.live.Load().Pulling(d.Team().ID()):
 		s.State = api.Receiving
 	default:
 		s.State = api.Sending
@@ -107,7 +107,7 @@ func (n *Node) dbState(d *ledger.Database) api.DBState {
 
 func (n *Node) netRow() api.Net {
 	r := api.Net{Reachability: "offline", Addrs: []string{}, Relays: []string{}}
-	if n.net == nil {
+	if n.live.Load() == nil {
 		return r
 	}
 	r.Reachability = "unknown"
@@ -121,7 +121,7 @@ func (n *Node) netRow() api.Net {
 func (n *Node) Peers(context.Context) iter.Seq2[api.Peer, error] {
 	var rows []api.Peer
 	seen := map[peer.ID]bool{}
-	if n.net != nil {
+	if n.live.Load() != nil {
 		for _, p := range n.host.Network().Peers() {
 			seen[p] = true
 			rows = append(rows, n.peerRow(p))
@@ -150,7 +150,7 @@ func (n *Node) peerRow(p peer.ID) api.Peer {
 			}
 		}
 	}
-	if n.net == nil {
+	if n.live.Load() == nil {
 		return r
 	}
 	total := n.traffic.GetBandwidthForPeer(p)

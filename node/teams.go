@@ -264,7 +264,7 @@ const maxCodeAddrs = 2
 // codeAddrs chooses the addresses a code carries: public before private before
 // loopback, and of those the first of each transport, TCP first.
 func (n *Node) codeAddrs() [][]byte {
-	if n.net == nil {
+	if n.live.Load() == nil {
 		return nil
 	}
 	rank := func(a multiaddr.Multiaddr) int {
@@ -398,10 +398,10 @@ func (n *Node) Join(ctx context.Context, r api.JoinRequest) (api.Joined, error) 
 	if err != nil {
 		return api.Joined{}, api.ErrInviteInvalid.Wrap(err, "copy the whole code again; spaces, dashes and case do not matter")
 	}
-	if n.net == nil {
+	if n.live.Load() == nil {
 		return api.Joined{}, api.ErrNoDaemon.Wrap(errOffline, "start it: toft daemon")
 	}
-	c, proof, err := n.net.Join(ctx, code, r.Name)
+	c, proof, err := n.live.Load().Join(ctx, code, r.Name)
 	if err != nil {
 		return api.Joined{}, doorError(err)
 	}
@@ -418,7 +418,7 @@ func (n *Node) Join(ctx context.Context, r api.JoinRequest) (api.Joined, error) 
 
 // Connect dials an address that ends in /p2p/PEERID, or a device we know one of.
 func (n *Node) Connect(ctx context.Context, addr string) (api.Peer, error) {
-	if n.net == nil {
+	if n.live.Load() == nil {
 		return api.Peer{}, api.ErrNoDaemon.Wrap(errOffline, "start it: toft daemon")
 	}
 	info, err := n.dialTarget(addr)
@@ -443,7 +443,7 @@ func (n *Node) dialTarget(text string) (peer.AddrInfo, error) {
 		for _, d := range c.State().Devices() {
 			if d.Name == text || d.Key.String() == text || len(text) >= 12 && strings.HasPrefix(d.Key.String(), text) {
 				p := peering.PeerOf(d.Key)
-				addrs, err := n.net.KeptAddrs(p)
+				addrs, err := n.live.Load().KeptAddrs(p)
 				if err == nil && len(addrs) == 0 {
 					err = api.ErrUnreachable.With("no address of "+text+" is known yet", "give its address: toft id on that device shows it")
 				}

@@ -2,8 +2,11 @@ package ledger
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
+	"slices"
+	"strconv"
 	"sync"
 	"sync/atomic"
 
@@ -29,8 +32,12 @@ type Chain struct {
 	log     *team.Chain
 	arrival uint64                         // number of the next link on disk
 	parked  map[block.ID]*block.Unverified // waiting for a parent or a key
+	queue   []block.ID                     // the parked ones as they came
+	unsaved []*block.Block                 // in log, but the disk failed: go first next time
 	info    info
-	cut     bool // a link arrived that takes something away: judge commits again
+	cuts    bool     // there is a link that takes something away
+	stood   [32]byte // standing when commits were last judged
+	moved   bool     // it is another now: judge commits again
 }
 
 // takesAway reports whether a link can end somebody's right to write.
@@ -42,13 +49,43 @@ func takesAway(content team.Content) bool {
 	return false
 }
 
-// cutArrived reports, once, that a cut has arrived.
-func (c *Chain) cutArrived() bool {
+// standing names what verdicts on commits that are here already depend on: which
+// cuts count, and which links do not. Any link can change it once there is a cut:
+// an admin who arrives late may put one in force.
+func (c *Chain) standing() [32]byte {
+	if !c.cuts {
+		return [32]byte{}
+	}
+	h := sha256.New()
+	for _, e := range c.log.Log() {
+		if !e.Valid || takesAway(e.Content) {
+			h.Write(e.ID[:])
+			h.Write([]byte(strconv.FormatBool(e.Valid)))
+		}
+	}
+	return [32]byte(h.Sum(nil))
+}
+
+// publish shows readers the state of the log.
+func (c *Chain) publish() {
+	c.state.Store(c.log.State())
+	if now := c.standing(); now != c.stood {
+		c.stood, c.moved = now, true
+	}
+}
+
+// settled lets everything follow a state that was published.
+func (c *Chain) settled() {
+	c.n.follow(c)
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	arrived := c.cut
-	c.cut = false
-	return arrived
+	moved := c.moved
+	c.moved = false
+	c.mu.Unlock()
+	if moved {
+		for _, d := range c.Databases() {
+			d.rejudge()
+		}
+	}
 }
 
 // Link composes, signs and stores one link of our own on top of the present heads.
@@ -56,7 +93,7 @@ func (c *Chain) cutArrived() bool {
 func (c *Chain) Link(ctx context.Context, content team.Content, boxes []block.BoxGroup) (block.ID, error) {
 	id, err := c.add(ctx, content, boxes)
 	if err == nil {
-		c.n.follow(c)
+		c.settled()
 	}
 	return id, err
 }
@@ -77,10 +114,7 @@ func (c *Chain) add(ctx context.Context, content team.Content, boxes []block.Box
 	if !ok {
 		return block.ID{}, fmt.Errorf("this device is not in team %q", st.Name())
 	}
-	heads := c.log.Heads()
-	if len(heads) > block.MaxParents {
-		heads = heads[:block.MaxParents]
-	}
+	heads := c.log.Parents()
 	h := block.Header{
 		Kind: block.KindLink, Team: c.id, Generation: gen, Parents: len(heads), Links: heads,
 		Author: me, Seat: self.Seat, Boxes: boxes,
@@ -95,8 +129,9 @@ func (c *Chain) add(ctx context.Context, content team.Content, boxes []block.Box
 	if err := c.log.Add(l); err != nil {
 		return block.ID{}, fmt.Errorf("own link: %w", err)
 	}
+	c.cuts = c.cuts || takesAway(content)
 	c.opened(b)
-	c.state.Store(c.log.State())
+	c.publish()
 	return b.ID, nil
 }
 
@@ -123,18 +158,26 @@ func (c *Chain) compose(h block.Header, content team.Content) (*block.Block, *te
 	return b, l, err
 }
 
-// persist makes links durable in the order given, numbered as they arrived.
+// persist makes links durable, numbered as they arrived: first those that the disk
+// did not take before, or the chain on disk would have a gap.
 func (c *Chain) persist(ctx context.Context, blocks ...*block.Block) error {
+	blocks = append(slices.Clip(c.unsaved), blocks...)
 	batch := c.n.o.Store.NewBatch()
-	for i, b := range blocks {
-		batch.Set(store.Block(b.ID), b.Data)
-		batch.Set(store.LinkIndex(c.id, c.arrival+uint64(i)), b.ID[:])
-	}
+	c.stage(batch, blocks...)
 	if err := c.n.o.Store.Commit(ctx, batch); err != nil {
 		return fmt.Errorf("store chain of %s: %w", c.id, err)
 	}
 	c.arrival += uint64(len(blocks))
+	c.unsaved = nil
 	return nil
+}
+
+// stage adds links to a batch, in the order given.
+func (c *Chain) stage(batch *store.Batch, blocks ...*block.Block) {
+	for i, b := range blocks {
+		batch.Set(store.Block(b.ID), b.Data)
+		batch.Set(store.LinkIndex(c.id, c.arrival+uint64(i)), b.ID[:])
+	}
 }
 
 // opened takes what a link that counts brings for us: keys in boxes, and the keys
@@ -175,12 +218,7 @@ func (c *Chain) history(b *block.Block) {
 func (c *Chain) Receive(ctx context.Context, raw [][]byte) (added int, err error) {
 	added, err = c.take(ctx, raw)
 	if added > 0 {
-		c.n.follow(c)
-	}
-	if c.cutArrived() {
-		for _, d := range c.Databases() {
-			d.rejudge()
-		}
+		c.settled()
 	}
 	return added, err
 }
@@ -188,52 +226,66 @@ func (c *Chain) Receive(ctx context.Context, raw [][]byte) (added int, err error
 func (c *Chain) take(ctx context.Context, raw [][]byte) (added int, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	var fresh []*block.Block
 	for _, data := range raw {
-		u, err := block.Parse(data)
-		if err != nil {
-			return 0, err
+		var u *block.Unverified
+		if u, err = block.Parse(data); err != nil {
+			break
 		}
-		if u.Kind != block.KindLink || c.log.Has(u.ID) {
+		if u.Kind != block.KindLink || c.log.Has(u.ID) || c.parked[u.ID] != nil {
 			continue
 		}
-		if len(c.parked) >= maxParkedLinks {
-			return 0, fmt.Errorf("team %s: more than %d links wait for their parents", c.id, maxParkedLinks)
+		if len(c.parked) == maxParkedLinks {
+			fresh = append(fresh, c.settle()...)
+		}
+		if len(c.parked) == maxParkedLinks {
+			// Anybody can send links that wait for ever. Those of honest members are
+			// asked for again.
+			clear(c.parked)
+			c.queue = nil
+			err = fmt.Errorf("team %s: more than %d links waited for their parents and were dropped", c.id, maxParkedLinks)
+			break
 		}
 		c.parked[u.ID] = u
+		c.queue = append(c.queue, u.ID)
 	}
-	fresh, err := c.settle()
-	if err != nil || len(fresh) == 0 {
+	fresh = append(fresh, c.settle()...)
+	added = len(c.unsaved) + len(fresh)
+	if added == 0 {
 		return 0, err
 	}
-	if err := c.persist(ctx, fresh...); err != nil {
-		return 0, err
+	if failed := c.persist(ctx, fresh...); failed != nil {
+		c.unsaved = append(c.unsaved, fresh...)
+		return 0, failed
 	}
-	c.state.Store(c.log.State())
-	return len(fresh), nil
+	c.publish()
+	return added, err
 }
 
-// settle adds parked links until nothing moves any more.
-func (c *Chain) settle() (fresh []*block.Block, err error) {
+// settle adds parked links, in the order they came, until nothing moves any more.
+func (c *Chain) settle() (fresh []*block.Block) {
 	c.bootstrap()
 	for progress := true; progress; {
 		progress = false
-		for id, u := range c.parked {
-			b, err := c.try(u)
+		var waiting []block.ID
+		for _, id := range c.queue {
+			b, err := c.try(c.parked[id])
 			var missing *team.MissingError
-			switch {
-			case err == nil:
-				delete(c.parked, id)
-				fresh, progress = append(fresh, b), true
-			case errors.As(err, &missing), errors.Is(err, vault.ErrNoKey), errors.Is(err, errNoGeneration):
-				// waits
-			default:
-				delete(c.parked, id)
+			if errors.As(err, &missing) || errors.Is(err, vault.ErrNoKey) || errors.Is(err, errNoGeneration) {
+				waiting = append(waiting, id)
+				continue
+			}
+			delete(c.parked, id)
+			if err != nil {
 				c.n.Refused.Add(1)
 				c.n.o.Log.Debug("link refused", "team", c.id, "link", id, "err", err)
+				continue
 			}
+			fresh, progress = append(fresh, b), true
 		}
+		c.queue = waiting
 	}
-	return fresh, nil
+	return fresh
 }
 
 // bootstrap lets a joiner in: the ADMIT it was told of has its box, and from that
@@ -268,8 +320,12 @@ func (c *Chain) bootstrap() {
 // errNoGeneration: the link is sealed under a generation whose link we lack.
 var errNoGeneration = errors.New("sealed under a generation not known yet")
 
-// try verifies, opens and adds one link.
+// try verifies, opens and adds one link. That its parents are here is asked first:
+// it costs nothing, a signature does.
 func (c *Chain) try(u *block.Unverified) (*block.Block, error) {
+	if lacking := absent(u.Links[:u.Parents], c.log.Has); len(lacking) > 0 {
+		return nil, &team.MissingError{IDs: lacking}
+	}
 	gen, ok := c.sealedUnder(u.GenerationHint)
 	if !ok {
 		return nil, errNoGeneration
@@ -285,7 +341,7 @@ func (c *Chain) try(u *block.Unverified) (*block.Block, error) {
 	if err := c.log.Add(l); err != nil {
 		return nil, err
 	}
-	c.cut = c.cut || takesAway(l.Content)
+	c.cuts = c.cuts || takesAway(l.Content)
 	c.opened(b)
 	return b, nil
 }
@@ -361,8 +417,9 @@ func (n *Ledger) openChain(id block.TeamID) (*Chain, error) {
 		}
 		delete(c.parked, u.ID)
 	}
-	c.arrival, c.cut = uint64(len(links))+1, false
-	c.state.Store(c.log.State())
+	c.arrival = uint64(len(links)) + 1
+	c.publish()
+	c.moved = false // no commit has been judged yet
 	return c, nil
 }
 

@@ -154,6 +154,19 @@ type info struct {
 // maxInfo bounds the record.
 const maxInfo = 128
 
+// begin makes genesis and the record of the team durable in one step: a chain
+// without its record could not be opened again.
+func (c *Chain) begin(ctx context.Context, genesis *block.Block, i info) error {
+	batch := c.n.o.Store.NewBatch()
+	batch.Set(store.TeamInfo(c.id), wire.Must(i))
+	c.stage(batch, genesis)
+	if err := c.n.o.Store.Commit(ctx, batch); err != nil {
+		return fmt.Errorf("store chain of %s: %w", c.id, err)
+	}
+	c.info, c.arrival = i, 1
+	return nil
+}
+
 func (c *Chain) keepInfo(ctx context.Context) error {
 	batch := c.n.o.Store.NewBatch()
 	batch.Set(store.TeamInfo(c.id), wire.Must(c.info))

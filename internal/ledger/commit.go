@@ -49,6 +49,9 @@ func (d *Database) Commit(ctx context.Context, in []Candidate) (Outcome, error) 
 	d.writing.Lock()
 	defer d.writing.Unlock()
 	var out Outcome
+	if err := d.Damage(); err != nil {
+		return out, err // its index was not read to the end: nothing may be put behind it
+	}
 	batch := d.n.o.Store.NewBatch()
 	var ready []judged
 	inBatch := map[block.ID]*crdt.Commit{}
@@ -83,7 +86,8 @@ func (d *Database) Commit(ctx context.Context, in []Candidate) (Outcome, error) 
 			d.n.Refused.Add(1)
 			continue
 		}
-		d.stage(batch, j, d.arrival+uint64(len(ready)))
+		j.arrival = d.arrival + uint64(len(ready))
+		d.stage(batch, j)
 		ready = append(ready, j)
 		inBatch[u.ID] = j.commit
 	}
@@ -93,8 +97,16 @@ func (d *Database) Commit(ctx context.Context, in []Candidate) (Outcome, error) 
 	if err := d.n.o.Store.Commit(ctx, batch); err != nil {
 		return out, fmt.Errorf("store commits of %s: %w", d.id, err)
 	}
-	out.Applied = len(ready)
-	return out, d.show(ready)
+	refused, why := d.show(ready)
+	if len(refused) > 0 {
+		out.Rejected = why
+		d.n.Refused.Add(int64(len(refused)))
+	}
+	out.Applied = len(ready) - len(refused)
+	if d.awaitedCame(ready) {
+		d.judgeAll()
+	}
+	return out, d.forget(ctx, refused)
 }
 
 // judged is a commit that may be applied, with the blocks it came in.
@@ -103,33 +115,42 @@ type judged struct {
 	validity crdt.Validity
 	block    *block.Block
 	linked   []*block.Block
+	arrival  uint64
 }
 
-// stage adds a commit and its blocks to a batch under an arrival number.
-func (d *Database) stage(batch *store.Batch, j judged, arrival uint64) {
+// stage adds a commit and its blocks to a batch.
+func (d *Database) stage(batch *store.Batch, j judged) {
 	for _, b := range j.linked {
 		batch.Set(store.Block(b.ID), b.Data)
 	}
 	batch.Set(store.Block(j.block.ID), j.block.Data)
-	batch.Set(store.CommitIndex(d.id, arrival), j.block.ID[:])
+	batch.Set(store.CommitIndex(d.id, j.arrival), j.block.ID[:])
 }
 
-// show makes stored commits visible: the replica, then whoever watches.
-func (d *Database) show(ready []judged) error {
+// show makes stored commits visible: the replica, then whoever watches. It returns
+// those that the replica does not take, and why. What a commit says of its parents
+// only the replica can check, and the parents may be part of the same batch, so
+// this shows after the commit was stored: forget takes it off the disk, and
+// replay, after a crash in between, passes over it.
+func (d *Database) show(ready []judged) (refused []judged, why error) {
 	var changes []crdt.Change
 	var alarm error
 	d.mu.Lock()
 	for _, j := range ready {
+		d.arrival = j.arrival + 1
+		if len(absent(j.commit.Parents, d.replica.Has)) > 0 {
+			refused = append(refused, j) // built on one that was refused
+			continue
+		}
 		added, err := d.replica.Add(j.commit, j.validity)
 		var differs *crdt.DigestError
 		if err != nil && !errors.As(err, &differs) {
-			d.mu.Unlock()
-			return fmt.Errorf("apply commit %s: %w", j.block.ID, err)
+			refused, why = append(refused, j), fmt.Errorf("commit %s by %s: %w", j.block.ID, j.block.Header.Author, err)
+			continue
 		}
 		if err != nil {
 			alarm = err
 		}
-		d.arrival++
 		d.bytes.Add(int64(len(j.block.Data)))
 		changes = append(changes, added.Changes...)
 	}
@@ -138,6 +159,23 @@ func (d *Database) show(ready []judged) error {
 		d.alarm(alarm)
 	}
 	d.watchers.tell(changes)
+	return refused, why
+}
+
+// forget takes commits that the replica refused off the disk. The blocks they link
+// may be linked by others too and stay.
+func (d *Database) forget(ctx context.Context, refused []judged) error {
+	if len(refused) == 0 {
+		return nil
+	}
+	batch := d.n.o.Store.NewBatch()
+	for _, j := range refused {
+		batch.Delete(store.CommitIndex(d.id, j.arrival))
+		batch.Delete(store.Block(j.block.ID))
+	}
+	if err := d.n.o.Store.Commit(ctx, batch); err != nil {
+		return fmt.Errorf("forget refused commits of %s: %w", d.id, err)
+	}
 	return nil
 }
 
@@ -219,7 +257,7 @@ func (d *Database) openLinked(id block.ID, data []byte) (*block.Block, []byte, e
 }
 
 // verdict asks the chain whether the author might write at that point. The caller
-// holds mu.
+// holds writing and mu.
 func (d *Database) verdict(c *crdt.Commit, before map[block.ID]*crdt.Commit) (crdt.Validity, error) {
 	var parentHeads []block.ID
 	for _, p := range c.Parents {
@@ -234,7 +272,12 @@ func (d *Database) verdict(c *crdt.Commit, before map[block.ID]*crdt.Commit) (cr
 	v := d.team.judge(team.CommitFacts{
 		DB: d.id, Device: c.Actor.Device, Seat: c.Seat, Generation: c.Generation,
 		TeamHeads: c.TeamHeads, ParentTeamHeads: parentHeads,
-		Inside: func(heads []block.ID) bool { return d.replica.Inside(heads, c.ID) },
+		Inside: func(heads []block.ID) bool {
+			for _, id := range absent(heads, d.replica.Has) {
+				d.awaited[id] = struct{}{} // tells nothing until it is here
+			}
+			return d.replica.Inside(heads, c.ID)
+		},
 	})
 	switch {
 	case len(v.Missing) > 0:
@@ -250,6 +293,23 @@ func (d *Database) verdict(c *crdt.Commit, before map[block.ID]*crdt.Commit) (cr
 func (d *Database) rejudge() {
 	d.writing.Lock()
 	defer d.writing.Unlock()
+	d.judgeAll()
+}
+
+// awaitedCame reports whether one of the commits is a data head that a verdict
+// asked for in vain: what lies below it can be told to be inside only now.
+func (d *Database) awaitedCame(ready []judged) (came bool) {
+	for _, j := range ready {
+		if _, ok := d.awaited[j.block.ID]; ok {
+			delete(d.awaited, j.block.ID)
+			came = true
+		}
+	}
+	return came
+}
+
+// judgeAll judges every commit again. The caller holds writing.
+func (d *Database) judgeAll() {
 	d.mu.Lock()
 	changes := d.replica.Rejudge(func(c *crdt.Commit) crdt.Validity {
 		v, err := d.verdict(c, nil)

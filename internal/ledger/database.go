@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -14,7 +15,7 @@ import (
 	"github.com/toftdb/toft/internal/wire"
 )
 
-// database is this node's replica of one database.
+// Database is this node's replica of one database.
 //
 // Two locks, always in this order: writing serializes everything that makes a
 // commit durable (one goroutine at a time drafts, syncs, applies); mu guards the
@@ -28,6 +29,7 @@ type Database struct {
 	arrival  uint64 // number of the next commit on disk; changed under mu too
 	lastTime wire.Time
 	actor    block.Actor
+	awaited  map[block.ID]struct{} // data heads of cuts that are not here yet
 
 	mu      sync.RWMutex
 	replica *crdt.Replica
@@ -51,7 +53,7 @@ func (n *Ledger) openDatabase(c *Chain, id block.DBID) (*Database, error) {
 		return nil, err
 	}
 	d := &Database{
-		n: n, team: c, id: id, inbox: make(chan *request, inboxSize), gone: make(chan struct{}), watchers: newWatchers(),
+		n: n, team: c, id: id, inbox: make(chan *request, inboxSize), gone: make(chan struct{}), watchers: newWatchers(), awaited: map[block.ID]struct{}{},
 		replica: crdt.NewReplica(id, crdt.Keys{Expand: keys.Expand, ValueHash: keys.ValueHash}),
 	}
 	if d.actor, err = n.actorOf(id); err != nil {
@@ -67,6 +69,7 @@ func (n *Ledger) openDatabase(c *Chain, id block.DBID) (*Database, error) {
 
 // replay applies the commits on disk in the order they arrived.
 func (d *Database) replay() error {
+	again, passed := false, map[block.ID]bool{}
 	for e, err := range d.n.o.Store.Scan(store.Commits(d.id)) {
 		if err != nil {
 			return fmt.Errorf("read commits: %w", err)
@@ -87,12 +90,23 @@ func (d *Database) replay() error {
 		if err != nil {
 			return fmt.Errorf("commit %s: %w", id, err)
 		}
-		if err := d.show([]judged{j}); err != nil {
+		if j.arrival, err = store.Arrival(e.Key); err != nil {
 			return err
 		}
+		if refused, why := d.show([]judged{j}); len(refused) > 0 {
+			if why == nil && !slices.ContainsFunc(j.commit.Parents, func(p block.ID) bool { return passed[p] }) {
+				return fmt.Errorf("commit %s: its parents are not before it on disk", id)
+			}
+			passed[id] = true // refused when it came; a crash kept forget from it
+			continue
+		}
+		again = d.awaitedCame([]judged{j}) || again
 		if j.commit.Actor == d.actor {
 			d.lastTime = max(d.lastTime, j.commit.Time)
 		}
+	}
+	if again {
+		d.judgeAll()
 	}
 	return nil
 }

@@ -10,7 +10,7 @@ import (
 
 // genesis makes and stores the first link of a new team: this device, the recovery
 // half of its user, and a first key boxed to both.
-func (n *Ledger) genesis(ctx context.Context) (*Chain, error) {
+func (n *Ledger) genesis(ctx context.Context, i info) (*Chain, error) {
 	secret, err := vault.NewSecret(n.o.Rand)
 	if err != nil {
 		return nil, err
@@ -52,10 +52,7 @@ func (n *Ledger) genesis(ctx context.Context) (*Chain, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := c.persist(ctx, b); err != nil {
-		return nil, err
-	}
-	return c, nil
+	return c, c.begin(ctx, b, i)
 }
 
 // introduce names the team, the founder and this device. Names are in the private

@@ -62,7 +62,7 @@ type Options struct {
 // Ledger is the open chains and databases of one device. It is safe for concurrent
 // use.
 //
-// Locks, outermost first: followMu, Chain.mu, Database.writing, Database.mu; mu
+// Locks, outermost first: followMu, Database.writing, Database.mu, Chain.mu; mu
 // guards only the maps and is never held while another is taken.
 type Ledger struct {
 	o    Options
@@ -216,11 +216,7 @@ func (l *Ledger) Begin(ctx context.Context, genesis *block.Unverified, seat bloc
 	if err != nil {
 		return nil, err
 	}
-	c.info = info{Provisional: true, Seat: seat}
-	if err := c.persist(ctx, b); err != nil {
-		return nil, err
-	}
-	if err := c.keepInfo(ctx); err != nil {
+	if err := c.begin(ctx, b, info{Provisional: true, Seat: seat}); err != nil {
 		return nil, err
 	}
 	l.adopt(c)
@@ -229,12 +225,8 @@ func (l *Ledger) Begin(ctx context.Context, genesis *block.Unverified, seat bloc
 
 // Found makes a new team with this device as its first admin.
 func (l *Ledger) Found(ctx context.Context, name string, personal bool) (*Chain, error) {
-	c, err := l.genesis(ctx)
+	c, err := l.genesis(ctx, info{Personal: personal})
 	if err != nil {
-		return nil, err
-	}
-	c.info = info{Personal: personal}
-	if err := c.keepInfo(ctx); err != nil {
 		return nil, err
 	}
 	l.adopt(c)

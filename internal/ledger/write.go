@@ -90,15 +90,47 @@ func (d *Database) gather(first *request) []*request {
 	return group
 }
 
-// size estimates the bytes a request brings; writes of many fields count by id.
-func (r *request) size() int { return 256 * len(r.writes) }
+// size estimates the bytes a request brings to a commit.
+func (r *request) size() (n int) {
+	for _, w := range r.writes {
+		n += 64 + len(w.ID) + weigh(map[string]any(w.Body))
+	}
+	return n
+}
 
-// writeGroup makes one commit of a group, and answers each of its requests.
+// weigh estimates the encoded size of a document value.
+func weigh(v any) int {
+	switch v := v.(type) {
+	case string:
+		return len(v) + 2
+	case []any:
+		n := 2
+		for _, x := range v {
+			n += weigh(x)
+		}
+		return n
+	case map[string]any:
+		n := 2
+		for k, x := range v {
+			n += len(k) + 2 + weigh(x)
+		}
+		return n
+	}
+	return 9
+}
+
+// writeGroup makes one commit of a group, and answers each of its requests. One
+// that failed beside others is tried again alone: maybe only together they were
+// too large for a commit.
 func (d *Database) writeGroup(group []*request) {
 	err := d.draftAndCommit(group)
 	for _, r := range group {
-		if err != nil && r.err == nil {
-			r.err = err
+		failed := err
+		if failed == nil && r.err != nil && len(group) > 1 {
+			failed = d.draftAndCommit([]*request{r})
+		}
+		if failed != nil && r.err == nil {
+			r.err = failed
 		}
 		close(r.done)
 	}
@@ -118,7 +150,7 @@ func (d *Database) draftAndCommit(group []*request) error {
 		return fmt.Errorf("%w in team %q", ErrNoKey, st.Name())
 	}
 	author := crdt.Author{
-		Actor: d.actor, Seat: self.Seat, TeamHeads: d.team.Heads(),
+		Actor: d.actor, Seat: self.Seat, TeamHeads: st.Heads(),
 		Time: max(d.n.Now(), d.lastTime+1),
 	}
 	requests := make([][]crdt.Write, len(group))
@@ -188,13 +220,17 @@ func (d *Database) write(draft *crdt.Draft, a crdt.Author, gen block.Generation)
 	if err != nil {
 		return judged{}, err
 	}
+	j.arrival = d.arrival
 	batch := d.n.o.Store.NewBatch()
-	d.stage(batch, j, d.arrival)
+	d.stage(batch, j)
 	if err := d.n.o.Store.Commit(context.Background(), batch); err != nil {
 		return judged{}, err
 	}
 	d.lastTime = max(draft.Time, d.lastTime)
-	return j, d.show([]judged{j})
+	if refused, why := d.show([]judged{j}); len(refused) > 0 {
+		return j, errors.Join(fmt.Errorf("own commit: %w", why), d.forget(context.Background(), refused))
+	}
+	return j, nil
 }
 
 // seal turns a draft into blocks: linked ones first, so that the commit can name
