@@ -92,7 +92,9 @@ func TestACutIsJudgedAlikeInEveryOrder(t *testing.T) {
 			for _, w := range watchers {
 				ann.join(c, w)
 			}
-			ann.tell(c, bob)
+			for _, d := range append(watchers, bob) {
+				ann.tell(c, d)
+			}
 			put(t, bobs, "seen", "1")
 			put(t, bobs, "seen", "2")
 			give(t, bobs, db)
