@@ -108,20 +108,20 @@ type topicTracer struct {
 }
 
 func (topicTracer) OnNewOutboundStream(peer.ID, protocol.ID) {}
-func (topicTracer) AddPeer(peer.ID, protocol.ID)          {}
-func (topicTracer) RemovePeer(peer.ID)                    {}
-func (topicTracer) Join(string)                           {}
-func (topicTracer) Leave(string)                          {}
-func (topicTracer) Graft(peer.ID, string)                 {}
-func (topicTracer) Prune(peer.ID, string)                 {}
-func (topicTracer) ValidateMessage(*pubsub.Message)       {}
-func (topicTracer) DeliverMessage(*pubsub.Message)        {}
-func (topicTracer) RejectMessage(*pubsub.Message, string) {}
-func (topicTracer) DuplicateMessage(*pubsub.Message)      {}
-func (topicTracer) ThrottlePeer(peer.ID)                  {}
-func (topicTracer) SendRPC(*pubsub.RPC, peer.ID)          {}
-func (topicTracer) DropRPC(*pubsub.RPC, peer.ID)          {}
-func (topicTracer) UndeliverableMessage(*pubsub.Message)  {}
+func (topicTracer) AddPeer(peer.ID, protocol.ID)             {}
+func (topicTracer) RemovePeer(peer.ID)                       {}
+func (topicTracer) Join(string)                              {}
+func (topicTracer) Leave(string)                             {}
+func (topicTracer) Graft(peer.ID, string)                    {}
+func (topicTracer) Prune(peer.ID, string)                    {}
+func (topicTracer) ValidateMessage(*pubsub.Message)          {}
+func (topicTracer) DeliverMessage(*pubsub.Message)           {}
+func (topicTracer) RejectMessage(*pubsub.Message, string)    {}
+func (topicTracer) DuplicateMessage(*pubsub.Message)         {}
+func (topicTracer) ThrottlePeer(peer.ID)                     {}
+func (topicTracer) SendRPC(*pubsub.RPC, peer.ID)             {}
+func (topicTracer) DropRPC(*pubsub.RPC, peer.ID)             {}
+func (topicTracer) UndeliverableMessage(*pubsub.Message)     {}
 func (x *topicTracer) RecvRPC(rpc *pubsub.RPC) {
 	for _, s := range rpc.GetSubscriptions() {
 		x.seen <- s.GetTopicid()

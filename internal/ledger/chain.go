@@ -164,7 +164,7 @@ func (c *Chain) persist(ctx context.Context, blocks ...*block.Block) error {
 	blocks = append(slices.Clip(c.unsaved), blocks...)
 	batch := c.n.o.Store.NewBatch()
 	c.stage(batch, blocks...)
-	if err := c.n.o.Store.Commit(ctx, batch); err != nil {
+	if err := c.n.durable(ctx, batch); err != nil {
 		return fmt.Errorf("store chain of %s: %w", c.id, err)
 	}
 	c.arrival += uint64(len(blocks))

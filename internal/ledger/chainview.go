@@ -160,7 +160,7 @@ func (c *Chain) begin(ctx context.Context, genesis *block.Block, i info) error {
 	batch := c.n.o.Store.NewBatch()
 	batch.Set(store.TeamInfo(c.id), wire.Must(i))
 	c.stage(batch, genesis)
-	if err := c.n.o.Store.Commit(ctx, batch); err != nil {
+	if err := c.n.durable(ctx, batch); err != nil {
 		return fmt.Errorf("store chain of %s: %w", c.id, err)
 	}
 	c.info, c.arrival = i, 1
@@ -170,7 +170,7 @@ func (c *Chain) begin(ctx context.Context, genesis *block.Block, i info) error {
 func (c *Chain) keepInfo(ctx context.Context) error {
 	batch := c.n.o.Store.NewBatch()
 	batch.Set(store.TeamInfo(c.id), wire.Must(c.info))
-	return c.n.o.Store.Commit(ctx, batch)
+	return c.n.durable(ctx, batch)
 }
 
 func (c *Chain) readInfo() error {

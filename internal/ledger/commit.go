@@ -94,7 +94,7 @@ func (d *Database) Commit(ctx context.Context, in []Candidate) (Outcome, error) 
 	if len(ready) == 0 {
 		return out, nil
 	}
-	if err := d.n.o.Store.Commit(ctx, batch); err != nil {
+	if err := d.n.durable(ctx, batch); err != nil {
 		return out, fmt.Errorf("store commits of %s: %w", d.id, err)
 	}
 	refused, why := d.show(ready)
@@ -173,7 +173,7 @@ func (d *Database) forget(ctx context.Context, refused []judged) error {
 		batch.Delete(store.CommitIndex(d.id, j.arrival))
 		batch.Delete(store.Block(j.block.ID))
 	}
-	if err := d.n.o.Store.Commit(ctx, batch); err != nil {
+	if err := d.n.durable(ctx, batch); err != nil {
 		return fmt.Errorf("forget refused commits of %s: %w", d.id, err)
 	}
 	return nil

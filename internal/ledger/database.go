@@ -229,5 +229,5 @@ func (n *Ledger) newActor(id block.DBID) (block.Actor, error) {
 	}
 	batch := n.o.Store.NewBatch()
 	batch.Set(store.DatabaseActor(id), append(a.Incarnation[:], place[:]...))
-	return a, n.o.Store.Commit(context.Background(), batch)
+	return a, n.durable(context.Background(), batch)
 }

@@ -171,6 +171,22 @@ func (l *Ledger) Database(id block.DBID) *Database {
 	return l.dbs[id]
 }
 
+// durable commits a batch. A store that stopped writing because its disk failed, or
+// was full, is asked to try again first: a person who freed some space need not
+// restart anything. What an earlier failed batch may have left behind is no harm:
+// its arrival number is used again, and nobody was told of it.
+func (l *Ledger) durable(ctx context.Context, b *store.Batch) error {
+	err := l.o.Store.Commit(ctx, b)
+	if !errors.Is(err, store.ErrReadOnly) {
+		return err
+	}
+	if again := l.o.Store.Recover(ctx); again != nil {
+		return err
+	}
+	l.o.Log.Info("the disk takes writes again")
+	return l.o.Store.Commit(ctx, b)
+}
+
 // adopt puts a chain among the teams and lets everything follow its state.
 func (l *Ledger) adopt(c *Chain) {
 	l.mu.Lock()

@@ -223,7 +223,7 @@ func (d *Database) write(draft *crdt.Draft, a crdt.Author, gen block.Generation)
 	j.arrival = d.arrival
 	batch := d.n.o.Store.NewBatch()
 	d.stage(batch, j)
-	if err := d.n.o.Store.Commit(context.Background(), batch); err != nil {
+	if err := d.n.durable(context.Background(), batch); err != nil {
 		return judged{}, err
 	}
 	d.lastTime = max(draft.Time, d.lastTime)

@@ -39,7 +39,7 @@ import (
 // allocating what a peer asks for.
 const (
 	// MaxDepth is the deepest nesting of arrays and maps. Documents may be 64
-	// deep (10-data.md) and travel inside a commit, an op and a set.
+	// deep and travel inside a commit, an op and a set.
 	MaxDepth = 80
 	// MaxItems bounds the elements of one array and the pairs of one map. The
 	// largest honest one is a frontier of 65,536 actors.
