@@ -26,6 +26,10 @@ type announcer struct {
 	bell  chan struct{} // capacity 1: there is something to say
 	heard chan heard
 
+	// last is the counter of the newest announcement of each device: an old one that
+	// is replayed must not say where its author stands. Used by hearLoop alone.
+	last map[block.Device]uint64
+
 	mu      sync.Mutex
 	dbs     map[*ledger.Database]bool
 	commits [][]byte
@@ -70,6 +74,7 @@ func (n *Network) announceOn(c *ledger.Chain) error {
 	}
 	a := &announcer{
 		n: n, c: c, gen: gen, bell: make(chan struct{}, 1), heard: make(chan heard, maxHeard), dbs: map[*ledger.Database]bool{},
+		last: map[block.Device]uint64{},
 		// A counter that starts at the clock rises across restarts without a write.
 		counter: uint64(n.ledger.Now()) << 10,
 	}
@@ -272,8 +277,11 @@ func (a *announcer) apply(batch []heard) (news bool) {
 		}
 	}
 	for _, h := range batch {
-		for _, db := range h.said.DBs {
-			n.stands(h.said.Device, db)
+		if newer := h.said.Counter > a.last[h.said.Device]; newer {
+			a.last[h.said.Device] = h.said.Counter
+			for _, db := range h.said.DBs {
+				n.stands(h.said.Device, db)
+			}
 		}
 		if !n.holds(a.c, h.said) {
 			n.ahead(h.from)

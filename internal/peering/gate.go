@@ -155,19 +155,20 @@ func (g *Gate) Refresh(l *ledger.Ledger) (before, next *admitted) {
 const tellTime = wire.Time(7 * 24 * time.Hour / time.Millisecond)
 
 // knockable returns until when strangers may knock because of an invitation: to its
-// end and some days more. When one without expiry ended is not written anywhere, so
+// end and some days more. When one was used up or revoked is not written anywhere, so
 // it counts from when we first saw it. The caller holds mu.
 func (g *Gate) knockable(inv team.Invitation) wire.Time {
-	switch {
-	case inv.Expires != 0:
-		return inv.Expires + tellTime
-	case inv.Status == team.StatusOpen:
-		return never
+	until := never
+	if inv.Expires != 0 {
+		until = inv.Expires + tellTime
+	}
+	if inv.Status == team.StatusOpen {
+		return until
 	}
 	if g.ended[inv.Link] == 0 {
 		g.ended[inv.Link] = wire.Time(g.clock().UnixMilli())
 	}
-	return g.ended[inv.Link] + tellTime
+	return min(until, g.ended[inv.Link]+tellTime)
 }
 
 // PeerOf returns the PeerID of a device: the identity multihash of its key.

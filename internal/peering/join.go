@@ -11,6 +11,7 @@ import (
 
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/core/sec"
 	"github.com/libp2p/go-libp2p/p2p/net/swarm"
 	"github.com/multiformats/go-multiaddr"
 
@@ -34,6 +35,23 @@ const (
 // Join redeems a code: it proves the seed to a member over a fresh nonce, bound to
 // this device's key, and then pulls the chain and the databases.
 func (n *Network) Join(ctx context.Context, code team.Code, name string) (*ledger.Chain, team.Proof, error) {
+	if !n.begin() {
+		return nil, team.Proof{}, errClosing()
+	}
+	defer n.wg.Done()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(n.ctx, cancel)()
+	c, proof, err := n.join(ctx, code, name)
+	if err != nil && n.ctx.Err() != nil {
+		err = errClosing()
+	}
+	return c, proof, err
+}
+
+func errClosing() error { return api.ErrClosed.With("the node is closing", "start it again") }
+
+func (n *Network) join(ctx context.Context, code team.Code, name string) (*ledger.Chain, team.Proof, error) {
 	signer, err := vault.InviteKey(code.Team, code.Invite, code.Seed[:])
 	if err != nil {
 		return nil, team.Proof{}, err
@@ -46,11 +64,12 @@ func (n *Network) Join(ctx context.Context, code team.Code, name string) (*ledge
 	for _, p := range peers {
 		result, proof, err := n.prove(ctx, p, code, signer, name)
 		if err != nil {
-			last = err
-			if errors.Is(err, api.ErrInviteUnknown) || errors.Is(err, api.ErrUnreachable) {
-				continue // another peer may be the right one
+			// Another peer may be the right one. What was told of the invitation says
+			// more than that a peer does not know it.
+			if last == nil || !errors.Is(err, api.ErrInviteUnknown) && !errors.Is(err, api.ErrUnreachable) {
+				last = err
 			}
-			return nil, proof, err
+			continue
 		}
 		c, err := n.enter(ctx, p, code, result)
 		if err == nil {
@@ -104,6 +123,9 @@ func shutOut(err error) bool {
 		return false
 	}
 	for _, e := range dial.DialErrors {
+		if _, another := errors.AsType[sec.ErrPeerIDMismatch](e.Cause); another {
+			continue // the address has passed to another device
+		}
 		var op *net.OpError
 		if errors.As(e.Cause, &op) && op.Op == "dial" || errors.Is(e.Cause, context.DeadlineExceeded) {
 			continue // nobody there
@@ -130,6 +152,7 @@ func (n *Network) prove(ctx context.Context, p peer.ID, code team.Code, signer *
 		return none(err)
 	}
 	defer s.Close()
+	defer context.AfterFunc(ctx, func() { _ = s.Reset() })()
 	if err := s.SetDeadline(time.Now().Add(joinTime)); err != nil {
 		return none(err)
 	}
@@ -157,7 +180,8 @@ func (n *Network) prove(ctx context.Context, p peer.ID, code team.Code, signer *
 	}
 	if team.InviteKind(ch.Kind) != team.InviteMember && proof.Name != "" {
 		// A device of a member that exists brings no name; it was committed to before
-		// the kind was known, so start again without.
+		// the kind was known, so start again without. The admitter counts streams.
+		_ = s.Reset()
 		return n.prove(ctx, p, code, signer, noName)
 	}
 	if PeerOf(ch.Admitter) != p {
@@ -228,8 +252,11 @@ func (n *Network) enter(ctx context.Context, p peer.ID, code team.Code, r messag
 		return nil, api.ErrUnreachable.Wrap(err, "join again with the same code")
 	}
 	defer s.Close()
+	defer context.AfterFunc(ctx, func() { _ = s.Reset() })()
 	c := n.ledger.Chain(r.Team)
-	if c == nil {
+	if c == nil || !c.Seated() && len(c.Log()) == 1 {
+		// Nothing yet, or no more than the first link of a join that broke off: that
+		// was promised another seat perhaps.
 		resp, err := ask(s, message.Request{Teams: []message.TeamRequest{{Team: r.Team, Summary: nothingYet()}}})
 		if err != nil {
 			return nil, api.ErrUnreachable.Wrap(err, "join again with the same code")
@@ -300,13 +327,6 @@ func (n *Network) serveJoin(s network.Stream) {
 	if err := s.SetDeadline(time.Now().Add(joinTime)); err != nil {
 		return
 	}
-	select {
-	case n.joins <- struct{}{}:
-		defer func() { <-n.joins }()
-	default:
-		reply(s, message.Challenge{Error: message.JoinBusy}.Encode)
-		return
-	}
 	data, err := message.Read(s, message.MaxJoinFrame)
 	if err != nil {
 		return
@@ -319,6 +339,14 @@ func (n *Network) serveJoin(s network.Stream) {
 	c, inv, ok := n.invitation(offer.Tag)
 	if !ok {
 		reply(s, message.Challenge{Error: message.JoinNotFound}.Encode)
+		return
+	}
+	// Only who knows an invitation takes a place: silent strangers keep nobody out.
+	select {
+	case n.joins <- struct{}{}:
+		defer func() { <-n.joins }()
+	default:
+		reply(s, message.Challenge{Error: message.JoinBusy}.Encode)
 		return
 	}
 	ch := message.Challenge{Admitter: n.ledger.Me(), Kind: uint8(inv.Kind), Role: uint8(inv.Role)}
@@ -362,16 +390,8 @@ func (n *Network) admit(ctx context.Context, c *ledger.Chain, inv team.Invitatio
 	if proof.Verify(inv.Key) != nil {
 		return refuse(message.JoinWrongSeed, "")
 	}
-	if dev, ok := c.State().Device(proof.Device); ok && c.State().Active(proof.Device) {
-		return message.Result{Team: c.ID(), Admit: dev.Seat} // it came before and lost the answer
-	}
-	switch {
-	case inv.Status == team.StatusRevoked:
-		return refuse(message.JoinRevoked, "")
-	case inv.Expires != 0 && n.ledger.Now() > inv.Expires+clockSkew:
-		return refuse(message.JoinExpired, "")
-	case inv.Status == team.StatusUsed:
-		return refuse(message.JoinUsed, "")
+	if again, ok := n.settled(c, inv.ID, proof.Device); ok {
+		return again
 	}
 	boxes, err := n.boxesFor(c, proof.BoxKey, inv.Kind)
 	if err != nil {
@@ -379,12 +399,36 @@ func (n *Network) admit(ctx context.Context, c *ledger.Chain, inv team.Invitatio
 		return refuse(message.JoinRefused, "this member holds no key to give yet; ask another")
 	}
 	id, err := c.Link(ctx, team.Admit{Invite: inv.Link, Device: proof.Device, BoxKey: proof.BoxKey, Proof: proof}, boxes)
+	if again, ok := n.settled(c, inv.ID, proof.Device); err != nil && ok {
+		return again // another stream was faster
+	}
 	if err != nil {
 		n.o.Log.Warn("join refused", "team", c.ID(), "device", proof.Device, "err", err)
 		return refuse(message.JoinRefused, "the team's rules do not allow it")
 	}
 	n.o.Log.Info("admitted", "team", c.ID(), "device", proof.Device, "words", words.Transcript(proof.Hash()))
 	return message.Result{Team: c.ID(), Admit: id}
+}
+
+// settled answers a joiner where no link is to be written: it is in already (it came
+// before and lost the answer), or the invitation has ended.
+func (n *Network) settled(c *ledger.Chain, id block.InviteID, joiner block.Device) (r message.Result, ok bool) {
+	st := c.State()
+	if dev, ok := st.Device(joiner); ok && st.Active(joiner) {
+		return message.Result{Team: c.ID(), Admit: dev.Seat}, true
+	}
+	inv, ok := st.Invitation(id)
+	switch {
+	case !ok:
+		r.Error = message.JoinNotFound
+	case inv.Status == team.StatusRevoked:
+		r.Error = message.JoinRevoked
+	case inv.Expires != 0 && n.ledger.Now() > inv.Expires+clockSkew:
+		r.Error = message.JoinExpired
+	case inv.Status == team.StatusUsed:
+		r.Error = message.JoinUsed
+	}
+	return r, r.Error != 0
 }
 
 // boxesFor boxes every current generation for a new device; a replica gets route

@@ -30,6 +30,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"runtime/pprof"
+	"slices"
 	"sync"
 	"time"
 
@@ -78,6 +79,7 @@ type Network struct {
 	announcers map[block.TeamID]*announcer
 	pulls      map[block.TeamID]int                     // in flight
 	tips       map[block.DBID]map[block.Device][32]byte // where a device last said it stands
+	blamed     map[peer.ID]bool                         // sent what was refused, and was told on once
 
 	ctx    context.Context // the network's lifetime: ends when Close is called
 	cancel context.CancelFunc
@@ -98,7 +100,7 @@ func Start(o Options) (*Network, error) {
 		o: o, ledger: o.Ledger, gate: o.Gate, host: o.Host,
 		events: make(chan replicate.Event, 256), joins: make(chan struct{}, maxJoins),
 		announcers: map[block.TeamID]*announcer{}, pulls: map[block.TeamID]int{},
-		tips: map[block.DBID]map[block.Device][32]byte{},
+		tips: map[block.DBID]map[block.Device][32]byte{}, blamed: map[peer.ID]bool{},
 	}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	if err := n.start(); err != nil {
@@ -193,9 +195,12 @@ func (n *Network) Follow(c *ledger.Chain) {
 			n.welcome(p)
 		}
 	}
-	for p := range before.teams {
-		if len(next.teams[p]) == 0 {
+	for p, teams := range before.teams {
+		switch {
+		case len(next.teams[p]) == 0:
 			n.expel(p)
+		case slices.ContainsFunc(teams, func(t block.TeamID) bool { return !slices.Contains(next.teams[p], t) }):
+			n.gossip.Removed(p) // out of that topic's mesh; the others resume
 		}
 	}
 	if err := n.announceOn(c); err != nil {

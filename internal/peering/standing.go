@@ -34,6 +34,22 @@ func (n *Network) agreed(c *ledger.Chain, p peer.ID) {
 	}
 }
 
+// compared notes where a peer stands after it had nothing more for us: it may be
+// behind, and then does not agree.
+func (n *Network) compared(c *ledger.Chain, p peer.ID, t message.TeamResponse) {
+	if t.Summary == c.Summary() {
+		n.agreed(c, p)
+		return
+	}
+	if dev, ok := DeviceOf(p); ok {
+		for _, db := range t.DBs {
+			if d := n.ledger.Database(db.DB); d != nil && d.Team() == c {
+				n.stands(dev, db.DBHeads)
+			}
+		}
+	}
+}
+
 // stands notes where a device says it stands in a database.
 func (n *Network) stands(dev block.Device, h message.DBHeads) {
 	n.mu.Lock()

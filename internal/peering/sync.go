@@ -27,6 +27,7 @@ const (
 	roundTime   = 15 * time.Second // one question and its answer
 	fetchTime   = 60 * time.Second // one window of blocks
 	fetchWindow = 512              // blocks asked of Bitswap at once
+	fetchBytes  = 32 << 20         // and kept in memory until they are applied
 	maxRounds   = 10_000           // answers to one pull; each brought something
 	moveEvery   = 64               // blocks between two signs of progress
 )
@@ -82,8 +83,8 @@ func (n *Network) pullTeams(ctx context.Context, p peer.ID, s network.Stream) (p
 	for _, t := range resp.Teams {
 		c := n.ledger.Chain(t.Team)
 		switch {
-		case c == nil:
-			continue
+		case c == nil || !slices.Contains(teams, t.Team):
+			continue // to ask on would tell what we hold of a team that p is not in
 		case t.Equal:
 			n.agreed(c, p)
 			continue
@@ -130,7 +131,7 @@ func (n *Network) pullTeam(ctx context.Context, p peer.ID, s network.Stream, c *
 			}
 		}
 		if links+commits == 0 {
-			n.agreed(c, p)
+			n.compared(c, p, t)
 			return progressed, nil
 		}
 		progressed = true
@@ -147,21 +148,28 @@ func (n *Network) take(ctx context.Context, p peer.ID, d *ledger.Database, r mes
 		have[block.Sum(data)] = data
 	}
 	lacking := slices.DeleteFunc(slices.Clone(r.Lacking), d.Has)
-	for window := range slices.Chunk(lacking, fetchWindow) {
-		if err := n.fetch(ctx, p, d.Team(), window, have); err != nil {
+	for len(lacking) > 0 {
+		window := lacking[:min(len(lacking), fetchWindow)]
+		full, err := n.fetch(ctx, p, d.Team(), window, have)
+		if err != nil {
 			return applied, err
 		}
 		var in []ledger.Candidate
 		for _, id := range window {
-			if data, ok := have[id]; ok {
-				in = append(in, ledger.Candidate{Data: data, Linked: have})
+			data, ok := have[id]
+			if !ok {
+				break // full: what stands before it comes first
 			}
+			in = append(in, ledger.Candidate{Data: data, Linked: have})
+		}
+		if window = window[:len(in)]; len(in) == 0 {
+			return applied, fmt.Errorf("%d bytes of blocks came, but not the first", fetchBytes)
 		}
 		out, err := d.Commit(ctx, in)
 		applied += out.Applied
 		if err == nil && len(out.Needs) > 0 {
 			// Large values and operations stand in blocks of their own.
-			if err = n.fetch(ctx, p, d.Team(), out.Needs, have); err == nil {
+			if _, err = n.fetch(ctx, p, d.Team(), out.Needs, have); err == nil {
 				out, err = d.Commit(ctx, in)
 				applied += out.Applied
 			}
@@ -170,36 +178,56 @@ func (n *Network) take(ctx context.Context, p peer.ID, d *ledger.Database, r mes
 			return applied, err
 		}
 		if out.Rejected != nil {
-			n.o.Log.Warn("commit refused", "db", d.ID(), "from", p, "err", out.Rejected)
+			n.blame(p, out.Rejected)
 		}
 		n.exchange.Added(window...)
 		for _, id := range window {
 			delete(have, id)
 		}
+		if full {
+			clear(have) // asked for again, rather than kept without bound
+		}
+		lacking = lacking[len(window):]
 		n.moving(p)
 	}
 	return applied, nil
 }
 
 // fetch adds the blocks that have lacks, from the peer that told of them and from
-// any other member.
-func (n *Network) fetch(ctx context.Context, p peer.ID, c *ledger.Chain, ids []block.ID, have map[block.ID][]byte) error {
+// any other member. It stops, full, when fetchBytes have come.
+func (n *Network) fetch(ctx context.Context, p peer.ID, c *ledger.Chain, ids []block.ID, have map[block.ID][]byte) (full bool, err error) {
 	want := slices.DeleteFunc(slices.Clone(ids), func(id block.ID) bool { _, ok := have[id]; return ok })
 	if len(want) == 0 {
-		return nil
+		return false, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, fetchTime)
 	defer cancel()
+	size := 0
 	for f, err := range n.exchange.GetMany(ctx, want, n.holders(c, p)) {
 		if err != nil {
-			return fmt.Errorf("fetch %d blocks of %s: %w", len(want), c.ID(), err)
+			return false, fmt.Errorf("fetch %d blocks of %s: %w", len(want), c.ID(), err)
 		}
 		have[f.ID] = f.Data
+		if size += len(f.Data); size >= fetchBytes {
+			return true, nil
+		}
 		if len(have)%moveEvery == 0 {
 			n.moving(p)
 		}
 	}
-	return nil
+	return false, nil
+}
+
+// blame tells once of a peer that sends what is refused; how much of it came is
+// counted by the ledger.
+func (n *Network) blame(p peer.ID, err error) {
+	n.mu.Lock()
+	again := n.blamed[p]
+	n.blamed[p] = true
+	n.mu.Unlock()
+	if !again {
+		n.o.Log.Warn("commit refused; more from this peer is only counted", "from", p, "err", err)
+	}
 }
 
 // holders lists the connected members of the team, p first.
@@ -267,7 +295,7 @@ func (n *Network) serveSync(s network.Stream) {
 // forbidden look the same.
 func (n *Network) answer(p peer.ID, req message.Request) message.Response {
 	var resp message.Response
-	room := message.MaxInline
+	room := room{bytes: message.MaxInline, ids: message.MaxLacking}
 	for _, t := range req.Teams {
 		c := n.ledger.Chain(t.Team)
 		if c == nil || !n.gate.in(p, t.Team) {
@@ -295,8 +323,14 @@ func (n *Network) answer(p peer.ID, req message.Request) message.Response {
 // joiner says, who has no chain heads to name.
 func nothingYet() [32]byte { return message.Summary(nil, nil) }
 
+// room is what is left in one response, over all its databases.
+type room struct {
+	bytes int // of commits inline
+	ids   int // of commits lacking: a frame holds those of one large database
+}
+
 // fill puts into r what the asker of t lacks.
-func (n *Network) fill(c *ledger.Chain, r *message.TeamResponse, t message.TeamRequest, room *int) {
+func (n *Network) fill(c *ledger.Chain, r *message.TeamResponse, t message.TeamRequest, left *room) {
 	r.ChainHeads = c.Heads()
 	size := 0
 	for _, id := range c.Since(t.ChainHeads) {
@@ -319,14 +353,14 @@ func (n *Network) fill(c *ledger.Chain, r *message.TeamResponse, t message.TeamR
 		asked[db.DB] = db.Frontier
 	}
 	for _, d := range c.Databases() {
-		if db, ok := n.answerDB(d, asked[d.ID()], room); ok {
+		if db, ok := n.answerDB(d, asked[d.ID()], left); ok {
 			r.DBs = append(r.DBs, db)
 		}
 	}
 }
 
 // answer tells what a holder of an encoded frontier lacks of this database.
-func (n *Network) answerDB(d *ledger.Database, frontier []byte, room *int) (message.DBResponse, bool) {
+func (n *Network) answerDB(d *ledger.Database, frontier []byte, left *room) (message.DBResponse, bool) {
 	theirs, err := crdt.ParseFrontier(frontier)
 	if err != nil {
 		return message.DBResponse{}, false
@@ -340,15 +374,16 @@ func (n *Network) answerDB(d *ledger.Database, frontier []byte, room *int) (mess
 	if err != nil {
 		return message.DBResponse{}, false
 	}
-	if len(r.Lacking) > message.MaxLacking {
-		r.Lacking, r.More = r.Lacking[:message.MaxLacking], true
+	if len(r.Lacking) > left.ids {
+		r.Lacking, r.More = r.Lacking[:left.ids], true
 	}
+	left.ids -= len(r.Lacking)
 	for _, id := range r.Lacking {
 		u, err := n.ledger.Stored(id)
-		if err != nil || len(u.Data()) > *room || len(r.Inline) == message.MaxInlineCommits {
+		if err != nil || len(u.Data()) > left.bytes || len(r.Inline) == message.MaxInlineCommits {
 			break
 		}
-		*room -= len(u.Data())
+		left.bytes -= len(u.Data())
 		r.Inline = append(r.Inline, u.Data())
 	}
 	return r, true
