@@ -60,6 +60,16 @@ func (c *Chain) describe() string {
 // and the states are the same.
 func (w *world) agree() {
 	w.t.Helper()
+	m := w.agreeAllowed()
+	want, got := m.resolve(m.all()).describe(), w.chain.describe()
+	if want != got {
+		w.t.Fatalf("model:\n%s\n\nchain:\n%s\n\n%s", want, got, w.story())
+	}
+}
+
+// agreeAllowed is the first half of agree: rule 1.
+func (w *world) agreeAllowed() *model {
+	w.t.Helper()
 	m := newModel(w.all, w.verify)
 	for i, l := range m.ls {
 		if l.ok != w.chain.Has(l.u.ID) {
@@ -72,10 +82,7 @@ func (w *world) agree() {
 			}
 		}
 	}
-	want, got := m.resolve(m.all()).describe(), w.chain.describe()
-	if want != got {
-		w.t.Fatalf("model:\n%s\n\nchain:\n%s\n\n%s", want, got, w.story())
-	}
+	return m
 }
 
 // rosterCovers wants every active device of the member fold on the roster, and
@@ -400,5 +407,33 @@ func TestOrders(t *testing.T) {
 			waiting = slices.Delete(waiting, i, i+1)
 		}
 		require.Equal(rt, want, c.describe(), w.story())
+	})
+}
+
+// FuzzReducer: bytes choose what the links of a chain do; nothing panics, and the
+// reducer does what the model does.
+func FuzzReducer(f *testing.F) {
+	for seed := range uint64(8) {
+		rng := rand.New(rand.NewPCG(seed, 3))
+		b := make([]byte, 200)
+		for i := range b {
+			b[i] = byte(rng.IntN(256))
+		}
+		f.Add(b, seed%2 == 0, seed%3 == 0)
+	}
+	f.Fuzz(func(t *testing.T, data []byte, court, joins bool) {
+		w := newSalted(t, "a", "fuzz", joins)
+		s := &soup{w: w, size: 24, court: court, joins: joins && !court, pick: func(n int) int {
+			if len(data) == 0 {
+				w.salt = "" // no more choices
+				return 0
+			}
+			x := int(data[0]) % n
+			data = data[1:]
+			return x
+		}}
+		s.grow()
+		w.agree()
+		w.rosterCovers()
 	})
 }

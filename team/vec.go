@@ -4,36 +4,36 @@ package team
 // change, so that a state costs what it adds to the state before it, and an old
 // one stays readable for ever. Absent elements are zero.
 //
-//	a 16-way tree over the index, low bits at the leaves
+//	a 8-way tree over the index, low bits at the leaves
 type vec[T any] struct {
 	root   *vnode[T]
 	height int // levels above the leaves
 }
 
 type vnode[T any] struct {
-	kids *[16]*vnode[T]
-	vals *[16]T
+	kids *[8]*vnode[T]
+	vals *[8]T
 }
 
 func (v vec[T]) get(i int32) (zero T) {
-	if v.root == nil || i < 0 || int64(i)>>(4*(v.height+1)) != 0 {
+	if v.root == nil || i < 0 || int64(i)>>(3*(v.height+1)) != 0 {
 		return zero
 	}
 	n := v.root
 	for h := v.height; h > 0; h-- {
-		if n = n.kids[i>>(4*h)&15]; n == nil {
+		if n = n.kids[i>>(3*h)&7]; n == nil {
 			return zero
 		}
 	}
-	return n.vals[i&15]
+	return n.vals[i&7]
 }
 
 func (v vec[T]) set(i int32, x T) vec[T] {
 	if v.root == nil {
-		v.root, v.height = &vnode[T]{vals: new([16]T)}, 0
+		v.root, v.height = &vnode[T]{vals: new([8]T)}, 0
 	}
-	for int64(i)>>(4*(v.height+1)) != 0 {
-		v.root = &vnode[T]{kids: &[16]*vnode[T]{v.root}}
+	for int64(i)>>(3*(v.height+1)) != 0 {
+		v.root = &vnode[T]{kids: &[8]*vnode[T]{v.root}}
 		v.height++
 	}
 	v.root = v.root.set(i, v.height, x)
@@ -42,18 +42,18 @@ func (v vec[T]) set(i int32, x T) vec[T] {
 
 func (n *vnode[T]) set(i int32, height int, x T) *vnode[T] {
 	if height == 0 {
-		vals := new([16]T)
+		vals := new([8]T)
 		if n != nil {
 			*vals = *n.vals
 		}
-		vals[i&15] = x
+		vals[i&7] = x
 		return &vnode[T]{vals: vals}
 	}
-	kids := new([16]*vnode[T])
+	kids := new([8]*vnode[T])
 	if n != nil {
 		*kids = *n.kids
 	}
-	k := i >> (4 * height) & 15
+	k := i >> (3 * height) & 7
 	kids[k] = kids[k].set(i, height-1, x)
 	return &vnode[T]{kids: kids}
 }
@@ -67,8 +67,8 @@ func (v vec[T]) all(f func(i int32, x T) bool) {
 }
 
 func (n *vnode[T]) all(from int32, height int, f func(int32, T) bool) bool {
-	for k := range int32(16) {
-		i := from + k<<(4*height)
+	for k := range int32(8) {
+		i := from + k<<(3*height)
 		if height == 0 {
 			if !f(i, n.vals[k]) {
 				return false
