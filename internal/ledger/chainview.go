@@ -122,9 +122,9 @@ func (c *Chain) Seated() bool { return c.State().Active(c.n.Me()) }
 // this device writes stays here.
 func (c *Chain) Provisional() bool { c.mu.Lock(); defer c.mu.Unlock(); return c.info.Provisional }
 
-// Agreed notes that a device holds exactly what we do. Any member but the admitter
-// ends a provisional join by that, and the admitter too if it is of the inviter's
-// member. It reports whether it did.
+// Agreed notes that a device holds exactly what we do. Any member but the admitter's
+// and our own ends a provisional join by that, and any other device of the
+// inviter's. It reports whether it did.
 func (c *Chain) Agreed(ctx context.Context, dev block.Device) (ended bool, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -137,7 +137,9 @@ func (c *Chain) Agreed(ctx context.Context, dev block.Device) (ended bool, err e
 	if !ok || !known || !st.Active(dev) {
 		return false, nil
 	}
-	if admitter, inviter := st.AdmittedBy(self.Seat); dev == admitter && other.Member != inviter {
+	admitter, inviter := st.AdmittedBy(self.Seat)
+	by, _ := st.Device(admitter)
+	if dev == c.n.Me() || other.Member != inviter && (other.Member == by.Member || other.Member == self.Member) {
 		return false, nil
 	}
 	c.info.Provisional = false

@@ -167,12 +167,7 @@ func TestWhatIsRefusedLeavesNothing(t *testing.T) {
 		"unknown generation": {in: []Candidate{forge(t, anns, ann.id, func(h *block.Header) {
 			h.Generation = block.Generation{1, 2, 3}
 		})}, chain: true},
-		"a seal of another header": {in: []Candidate{forge(t, anns, ann.id, func(h *block.Header) {
-			h.Generation = block.Generation(anns.team.id)
-			h.Seat = block.ID{9}
-		})}},
 	}
-	delete(cases, "a seal of another header")
 	give(t, anns, bobs)
 	for name, c := range cases {
 		before := bob.disk()

@@ -127,27 +127,46 @@ func (d *device) only() (*Chain, *Database) {
 	return c, dbs[0]
 }
 
-// admit writes an invitation and the admission of x through it, as a join does.
-func (d *device) admit(c *Chain, x *device, kind team.InviteKind) block.ID {
+// invitation is an INVITE on a chain and the secret half of its key.
+type invitation struct {
+	team.Invite
+	link   block.ID
+	signer *vault.Identity
+}
+
+func (d *device) invite(c *Chain, kind team.InviteKind) invitation {
 	d.t.Helper()
 	signer, err := vault.NewIdentity(rand.Reader)
 	require.NoError(d.t, err)
 	inv := team.Invite{Kind: kind, Key: signer.Device(), MaxUses: 1}
-	proof := team.Proof{
-		Kind: kind, Team: [20]byte(c.id[:20]), Device: x.id.Device(), BoxKey: x.id.BoxKey(),
-		DeviceName: x.name, Admitter: d.id.Device(),
-	}
 	if kind == team.InviteMember {
-		inv.Role, proof.Role, proof.Name = team.RoleMember, team.RoleMember, x.name
+		inv.Role = team.RoleMember
 	}
 	_, err = rand.Read(inv.ID[:])
 	require.NoError(d.t, err)
-	proof.Invite = inv.ID
+	return invitation{inv, d.link(c, inv, nil), signer}
+}
+
+// admitBy writes the admission of x through an invitation, as a join does.
+func (d *device) admitBy(c *Chain, inv invitation, x *device) block.ID {
+	d.t.Helper()
+	proof := team.Proof{
+		Kind: inv.Kind, Role: inv.Role, Team: [20]byte(c.id[:20]), Invite: inv.ID,
+		Device: x.id.Device(), BoxKey: x.id.BoxKey(), DeviceName: x.name, Admitter: d.id.Device(),
+	}
+	if inv.Kind == team.InviteMember {
+		proof.Name = x.name
+	}
 	proof.Commit = team.Commit(proof.Device, proof.BoxKey, proof.Name, proof.DeviceName, proof.R)
-	proof.InviteSig = signer.Sign(block.ForJoin, proof.Signed())
+	proof.InviteSig = inv.signer.Sign(block.ForJoin, proof.Signed())
 	proof.DeviceSig = x.id.Sign(block.ForJoin, proof.Signed())
-	link := d.link(c, inv, nil)
-	return d.link(c, team.Admit{Invite: link, Device: proof.Device, BoxKey: proof.BoxKey, Proof: proof}, d.boxes(c, x))
+	return d.link(c, team.Admit{Invite: inv.link, Device: proof.Device, BoxKey: proof.BoxKey, Proof: proof}, d.boxes(c, x))
+}
+
+// admit invites x and admits it.
+func (d *device) admit(c *Chain, x *device, kind team.InviteKind) block.ID {
+	d.t.Helper()
+	return d.admitBy(c, d.invite(c, kind), x)
 }
 
 // boxes seals every current key to a device.
@@ -186,7 +205,12 @@ func (x *device) begin(genesis []byte, seat block.ID) *Chain {
 // join lets x into d's team and hands it the chain.
 func (d *device) join(c *Chain, x *device) (*Chain, *Database) {
 	d.t.Helper()
-	seat := d.admit(c, x, team.InviteMember)
+	return d.seat(c, x, d.admit(c, x, team.InviteMember))
+}
+
+// seat starts the chain of an admitted device and hands it all links.
+func (d *device) seat(c *Chain, x *device, seat block.ID) (*Chain, *Database) {
+	d.t.Helper()
 	mine := x.begin(d.links(c)[0], seat)
 	d.tell(c, x)
 	require.True(d.t, mine.Seated())
