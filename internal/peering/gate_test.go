@@ -21,6 +21,7 @@ import (
 // The handshake: members always, strangers while somebody is invited and, so that
 // a late joiner is told why, some days more.
 func TestStrangersAreLetInOnlyWhileInvited(t *testing.T) {
+	t.Parallel()
 	stranger := peer.ID("stranger")
 	for name, c := range map[string]struct {
 		story func(t *testing.T, d *device, c *ledger.Chain)
@@ -28,39 +29,41 @@ func TestStrangersAreLetInOnlyWhileInvited(t *testing.T) {
 	}{
 		"nobody is invited": {func(*testing.T, *device, *ledger.Chain) {}, false},
 		"open, without end": {func(t *testing.T, d *device, c *ledger.Chain) {
-			d.invite(c, team.Invite{})
+			d.open(c, team.Invite{})
 			d.skew.Store(int64(1000 * 24 * hour))
 		}, true},
 		"open, with an end to come": {func(t *testing.T, d *device, c *ledger.Chain) {
-			d.invite(c, team.Invite{Expires: d.ledger.Now() + hour})
+			d.open(c, team.Invite{Expires: d.ledger.Now() + hour})
 		}, true},
 		"expired an hour ago: may hear so": {func(t *testing.T, d *device, c *ledger.Chain) {
-			d.invite(c, team.Invite{Expires: d.ledger.Now() + hour})
+			d.open(c, team.Invite{Expires: d.ledger.Now() + hour})
 			d.skew.Store(int64(2 * hour))
 		}, true},
 		"expired long ago": {func(t *testing.T, d *device, c *ledger.Chain) {
-			d.invite(c, team.Invite{Expires: d.ledger.Now() + hour})
+			d.open(c, team.Invite{Expires: d.ledger.Now() + hour})
 			d.skew.Store(int64(hour + tellTime + 1))
 		}, false},
 		"revoked just now: may hear so": {func(t *testing.T, d *device, c *ledger.Chain) {
-			d.invite(c, team.Invite{})
+			d.open(c, team.Invite{})
 			d.revokeAll(c)
 		}, true},
 		"revoked long ago": {func(t *testing.T, d *device, c *ledger.Chain) {
-			d.invite(c, team.Invite{})
+			d.open(c, team.Invite{})
 			d.revokeAll(c)
 			d.skew.Store(int64(tellTime + hour))
 		}, false},
 		"revoked long ago, would have been good for a year": {func(t *testing.T, d *device, c *ledger.Chain) {
-			d.invite(c, team.Invite{Expires: d.ledger.Now() + 365*24*hour})
+			d.open(c, team.Invite{Expires: d.ledger.Now() + 365*24*hour})
 			d.revokeAll(c)
 			d.skew.Store(int64(tellTime + hour))
 		}, false},
 		"used up just now: may hear so": {func(t *testing.T, d *device, c *ledger.Chain) {
-			newDevice(t, "bob").redeem(d.invite(c, team.Invite{MaxUses: 1}))
+			inv, key := d.open(c, team.Invite{MaxUses: 1})
+			newDevice(t, "bob").use(d, c, inv, key)
 		}, true},
 		"used up long ago": {func(t *testing.T, d *device, c *ledger.Chain) {
-			newDevice(t, "bob").redeem(d.invite(c, team.Invite{MaxUses: 1}))
+			inv, key := d.open(c, team.Invite{MaxUses: 1})
+			newDevice(t, "bob").use(d, c, inv, key)
 			d.skew.Store(int64(tellTime + hour))
 		}, false},
 	} {
@@ -84,6 +87,7 @@ func (d *device) revokeAll(c *ledger.Chain) {
 
 // Refresh knows the roster: members in, ourselves and the recovery words not.
 func TestRosterIsThePicture(t *testing.T) {
+	t.Parallel()
 	a, b := newDevice(t, "ann"), newDevice(t, "bob")
 	c, _ := a.found("fam")
 	require.False(t, a.gate.known(b.host.ID()))
@@ -99,6 +103,7 @@ func TestRosterIsThePicture(t *testing.T) {
 
 // Who leaves a team is out at once: the open connection is closed.
 func TestWhoLeavesIsCutOff(t *testing.T) {
+	t.Parallel()
 	a, b := newDevice(t, "ann"), newDevice(t, "bob")
 	c, _ := a.found("fam")
 	onB, _ := b.join(a, c)
@@ -114,6 +119,7 @@ func TestWhoLeavesIsCutOff(t *testing.T) {
 
 // Who leaves one of two teams stays connected, and is off the topic of that one.
 func TestWhoLeavesOneOfTwoTeamsIsOffItsTopic(t *testing.T) {
+	t.Parallel()
 	a, b := newDevice(t, "ann"), newDevice(t, "bob")
 	x, _ := a.found("x")
 	y, _ := a.found("y")
@@ -134,6 +140,7 @@ func TestWhoLeavesOneOfTwoTeamsIsOffItsTopic(t *testing.T) {
 }
 
 func TestStrangersStreamIsResetWithoutAByte(t *testing.T) {
+	t.Parallel()
 	a := newDevice(t, "ann")
 	c, _ := a.found("fam")
 	s := knock(t, hosttest.New(t), a, message.SyncProtocol)
@@ -148,6 +155,7 @@ func TestStrangersStreamIsResetWithoutAByte(t *testing.T) {
 
 // A member of team X gets nothing of team Y, and cannot tell whether there is one.
 func TestTeamsAreClosedToEachOther(t *testing.T) {
+	t.Parallel()
 	a, b, c := newDevice(t, "ann"), newDevice(t, "bob"), newDevice(t, "carol")
 	x, dbX := a.found("x")
 	y, dbY := a.found("y")
@@ -196,11 +204,12 @@ func raw(t testing.TB, s network.Stream, req message.Request) []byte {
 // An answer about a team that was not asked for must not make us show what we hold
 // of it.
 func TestUnaskedTeamsAreNotAnswered(t *testing.T) {
+	t.Parallel()
 	a, b := newDevice(t, "ann"), newDevice(t, "bob")
 	x, _ := a.found("x")
 	y, _ := a.found("y")
 	b.join(a, x)
-	asked := make(chan block.TeamID, 64)
+	asked := make(chan block.TeamID, 1024)
 	b.host.SetStreamHandler(message.SyncProtocol, func(s network.Stream) {
 		defer s.Close()
 		for {
@@ -217,8 +226,8 @@ func TestUnaskedTeamsAreNotAnswered(t *testing.T) {
 		}
 	})
 	a.Network.pull(within(t), b.id.Device())
-	close(asked)
-	for id := range asked {
-		require.Equal(t, x.ID(), id, "team y is none of bob's business")
+	require.NotEmpty(t, asked)
+	for range len(asked) {
+		require.Equal(t, x.ID(), <-asked, "team y is none of bob's business")
 	}
 }
