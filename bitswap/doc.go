@@ -55,5 +55,6 @@
 // Round trips are what a sync costs, not blocks: ask for all that is known to be
 // missing in one GetMany, never for one after the other.
 //
-// The package knows no block format, team, key or document; go-cid stops here.
+// The clock decides when to ask again or elsewhere, never what is true. The
+// package knows no block format, team, key or document; go-cid stops here.
 package bitswap

@@ -5,8 +5,36 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/libp2p/go-libp2p/core/host"
+
 	"github.com/toftdb/toft/internal/hosttest"
 )
+
+// bubble runs a test with hosts on a simulated network, connected to the first,
+// on a clock that only waiting moves: times are exact on a busy machine too.
+func bubble(t *testing.T, n int, f func(t *testing.T, hosts []host.Host)) {
+	synctest.Test(t, func(t *testing.T) {
+		hosts := hosttest.Simulate(t, n, time.Millisecond, 1_000_000_000)
+		for _, h := range hosts[1:] {
+			hosttest.Connect(t, hosts[0], h)
+		}
+		time.Sleep(time.Second) // identify
+		f(t, hosts)
+	})
+}
+
+// within fails the test if f takes longer. Only in a bubble is that a fair thing
+// to ask.
+func within(t *testing.T, most time.Duration, f func()) {
+	t.Helper()
+	start := time.Now()
+	f()
+	if took := time.Since(start); took > most {
+		t.Errorf("took %v, at most %v expected", took, most)
+	} else {
+		t.Logf("took %v", took)
+	}
+}
 
 // Over a long line, a fetch costs round trips and bandwidth, and not one round
 // trip per block: the clock of the bubble is exact enough to count them.

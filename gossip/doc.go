@@ -45,7 +45,8 @@
 //   - Inbound streams outlive the context: they are tracked and reset at Close.
 //   - UnsubscribeBackoff below one second is encoded as 0, read as one minute.
 //
-// Delivery is best effort. Whoever uses this package must converge without it.
+// Delivery is best effort. Whoever uses this package must converge without it. The
+// clock is used for rates and backoffs only, never for what is true.
 //
 // The package knows no team, key, document or message format; it is told who may
 // hear and speak on which topic, and whether a message is acceptable.
