@@ -137,6 +137,26 @@ func TestCutKeepsWorkOnTop(t *testing.T) {
 	}
 }
 
+// A dot of a void commit stands for what that commit had dropped at the place or
+// below it: who replaced a cut scalar also replaces the object it had replaced.
+func TestCutStandsForWhatLayBelow(t *testing.T) {
+	a, c := newSite(t, "A"), newSite(t, "C")
+	c.write(put("d", `{"o":{"k":{"l":1}},"p":0}`))
+	a.pull(c)
+	cut := a.write(patch("d", `{"o":5}`))
+	c.pull(a)
+	c.write(patch("d", `{"o":7}`))
+	c.Rejudge(func(x *Commit) Validity {
+		if x.ID == cut.ID {
+			return Void("removed")
+		}
+		return Valid
+	})
+	if got := c.read("d") + c.losers("d"); got != `{"o":7,"p":0}` {
+		t.Errorf("shows %s", got)
+	}
+}
+
 // The lowest ID of two twins stands; the other's effect and what its actor wrote
 // on it go, what others wrote stays.
 func TestFork(t *testing.T) {
@@ -185,6 +205,65 @@ func TestFork(t *testing.T) {
 	// Join refuses: a dot may mean two commits.
 	if _, err := Join(a.State(), other.State(), testKeys()); !errors.Is(err, ErrJoin) {
 		t.Errorf("join over a fork: %v", err)
+	}
+}
+
+// Who overwrote the twin that lost drops what that twin had dropped, and not what
+// the twin that stands put there under the same dot.
+func TestForkNamesOneTwin(t *testing.T) {
+	a := newSite(t, "A")
+	a.write(put("d", `{"x":0}`))
+	twin := newSite(t, "A")
+	twin.pull(a)
+	one := a.at(10, patch("d", `{"x":1}`))
+	two := twin.at(20, patch("d", `{"x":2}`))
+	win, lose, stood := a, twin, "1"
+	if compareIDs(two.ID, one.ID) < 0 {
+		win, lose, stood = twin, a, "2"
+	}
+	other := newSite(t, "B")
+	other.pull(lose)
+	other.at(30, patch("d", `{"x":3}`))
+	for _, s := range []*site{win, other} {
+		s.pull(win)
+		s.pull(other)
+		if got := s.read("d") + s.losers("d"); got != `{"x":3}/x=`+stood {
+			t.Errorf("shows %s", got)
+		}
+	}
+}
+
+// A draft that was made before a verdict changed is applied to what there is then.
+func TestVerdictBetweenDraftAndAdd(t *testing.T) {
+	a, b := newSite(t, "A"), newSite(t, "B")
+	a.write(put("d", `{"x":0}`))
+	b.pull(a)
+	b.write(patch("d", `{"y":1}`))
+	a.pull(b)
+	au := a.author()
+	d, _, errs := a.Draft(au, [][]Write{{patch("d", `{"z":2}`)}})
+	if errs[0] != nil {
+		t.Fatal(errs[0])
+	}
+	judge := func(c *Commit) Validity {
+		if c.Actor == b.actor {
+			return Void("removed")
+		}
+		return Valid
+	}
+	a.Rejudge(judge)
+	a.add(a.sealed(d, au))
+	if got := a.read("d"); got != `{"x":0,"z":2}` {
+		t.Error(got)
+	}
+	fresh := NewReplica(testDB, testKeys())
+	for c := range a.Commits() {
+		if _, err := fresh.Add(c, judge(c)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if fresh.Digest() != a.Digest() {
+		t.Error("digests differ")
 	}
 }
 

@@ -281,6 +281,37 @@ func (s *site) refused(d *Draft, a Author) error {
 	return err
 }
 
+// Links are numbered in the order they are used, values before files, and each is
+// used: there is one way to write a commit.
+func TestLinkNumbers(t *testing.T) {
+	v := func(n byte) cell { return ref{hash: [32]byte{n}, size: MaxInline + 1, link: noLink}.append(nil) }
+	f := func(n byte) cell {
+		return ref{hash: [32]byte{n}, size: 1, file: true, modified: 1, link: noLink}.append(nil)
+	}
+	for _, x := range []struct {
+		links  [4]int // of a, b, _files/f, _files/g
+		values int
+		ok     bool
+	}{
+		{[4]int{0, 1, 2, 3}, 2, true}, {[4]int{0, 0, 1, 1}, 1, true},
+		{[4]int{1, 0, 2, 3}, 2, false}, {[4]int{0, 1, 3, 2}, 2, false}, {[4]int{0, 2, 1, 3}, 2, false},
+		{[4]int{0, 1, 2, 4}, 2, false}, {[4]int{0, 0, 2, 3}, 2, false}, {[4]int{0, 1, 1, 1}, 2, false},
+	} {
+		o := op{id: "d", life: 1, rows: []row{{-1, 1, keyFiles}, {0, 2, "f"}, {0, 2, "g"}, {-1, 1, "a"}, {-1, 1, "b"}}}
+		o.sets = []opSet{{path: 1, val: f(3), link: x.links[2]}, {path: 2, val: f(4), link: x.links[3]}, {path: 3, val: v(1), link: x.links[0]}, {path: 4, val: v(2), link: x.links[1]}}
+		b := body{seq: 1, time: 1, team: []block.ID{{1}}, hasDigest: true, digest: [32]byte{1}, values: x.values}
+		b.ops = o.append(appendHead(nil, majorArray, 1))
+		links := make([]block.ID, max(x.links[0], x.links[1], x.links[2], x.links[3])+1)
+		for i := range links {
+			links[i] = block.ID{byte(i + 1)}
+		}
+		_, err := ParseCommit(&block.Block{Header: block.Header{Kind: block.KindCommit, DB: testDB, Links: links}}, b.encode())
+		if (err == nil) != x.ok {
+			t.Errorf("%v: %v", x.links, err)
+		}
+	}
+}
+
 // A batch too large for one commit travels in operation blocks; it is applied
 // whole, or not at all.
 func TestLargeBatch(t *testing.T) {

@@ -41,7 +41,7 @@ const (
 	// maxEntry bounds one entry, however many conflicts it holds.
 	maxEntry = 16 << 20
 
-	// MaxTeamHeads bounds the team heads a commit names (30-crypto.md).
+	// MaxTeamHeads bounds the team heads a commit names.
 	MaxTeamHeads = 64
 	// MaxActors bounds a frontier.
 	MaxActors = 65_536

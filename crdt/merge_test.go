@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// The sentences of "Merge semantics" (10-data.md) that the worked examples do not
-// tell, each as a test.
+// What a user may rely on when edits meet, and the worked examples do not tell,
+// sentence by sentence.
 
 // meet lets sites exchange everything and checks that they agree.
 func meet(t *testing.T, sites ...*site) {
