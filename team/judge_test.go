@@ -161,13 +161,13 @@ func (m *model) judge5(f CommitFacts) bool {
 	if closure(f.ParentTeamHeads)&^team != 0 {
 		return false
 	}
-	v, now := m.resolve(team), m.resolve(m.all())
-	for _, s := range v.allSeats() {
+	v, now := m.resolve(team), m.resolve(m.all)
+	for _, s := range v.seats() {
 		if m.ls[s.link].u.ID != f.Seat || s.key != f.Device {
 			continue
 		}
 		gen := slices.ContainsFunc(v.gens(), func(g int) bool { return m.ls[g].u.ID == block.ID(f.Generation) && v.good(g) })
-		if !v.active(s) || v.role(s.member, v.links) < RoleMember || !v.dbIn(f.DB) || !gen {
+		if !v.active(s) || v.now(s) < RoleMember || !v.dbIn(f.DB) || !gen {
 			return false
 		}
 		against, inside, vouched := false, false, false
@@ -178,7 +178,7 @@ func (m *model) judge5(f CommitFacts) bool {
 			in := len(dataHeads(m.ls[c].u.Content, f.DB)) > 0 && f.Inside(dataHeads(m.ls[c].u.Content, f.DB))
 			vouched = vouched || in
 			x, ok := m.ls[c].u.Content.(SetRole)
-			demotes := ok && x.Role < RoleMember && x.Member == m.id(s.member) && m.root(c) != s.member && !m.before(m.root(c), s.member)
+			demotes := ok && x.Role < RoleMember && x.Member == m.id(s) && m.ls[c].root != s.member && !m.before(m.ls[c].root, s.member)
 			if m.endsSeat(c, s) || demotes {
 				against, inside = true, inside || in
 			}

@@ -9,14 +9,14 @@ package team
 //	             └─ F ── G
 type reach struct {
 	run, pos []int32
-	rows     []bits // by run: the runs in the past of its first link; nil: none
+	rows     []runs // by run: the runs in the past of its first link; nil: none
 }
 
-// bits is a set of runs.
-type bits []uint64
+// runs is a set of them.
+type runs []uint64
 
-func (b bits) has(i int32) bool { return b != nil && b[i/64]>>(i%64)&1 != 0 }
-func (b bits) add(i int32)      { b[i/64] |= 1 << (i % 64) }
+func (b runs) has(i int32) bool { return b != nil && b[i/64]>>(i%64)&1 != 0 }
+func (b runs) add(i int32)      { b[i/64] |= 1 << (i % 64) }
 
 // newReach takes for each link, in topological order, its parents in the bubble;
 // alone says that it has no other parents.
@@ -37,11 +37,11 @@ func newReach(parents [][]int32, alone []bool) *reach {
 		r.run[i] = int32(len(first))
 		first = append(first, i)
 	}
-	r.rows = make([]bits, len(first))
+	r.rows = make([]runs, len(first))
 	for k, i := range first {
 		for _, p := range parents[i] {
 			if r.rows[k] == nil {
-				r.rows[k] = make(bits, (len(first)+63)/64)
+				r.rows[k] = make(runs, (len(first)+63)/64)
 			}
 			r.rows[k].add(r.run[p])
 			for w, x := range r.rows[r.run[p]] {
