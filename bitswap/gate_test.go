@@ -63,7 +63,11 @@ func TestDeniedUntilAdmitted(t *testing.T) {
 			_, err := c.Get(context.Background(), id, []peer.ID{b.ID()})
 			got <- err
 		}()
-		time.Sleep(10 * time.Second)
+		select {
+		case err := <-got:
+			t.Fatalf("ended while denied: %v", err)
+		case <-time.After(10 * time.Second):
+		}
 		b.deny(raw.ID(), false)
 		within(t, maxReask+tick, func() {
 			if err := <-got; err != nil {
