@@ -253,7 +253,7 @@ func TestUnknownTeamHeadsAskForTheChain(t *testing.T) {
 }
 
 // A crash between a batch and the batch that takes a refused commit off again
-// leaves it in the index: replay passes over it, and nothing is lost.
+// leaves it in the index: replay passes over it and takes it off, and nothing is lost.
 func TestReplayPassesOverWhatWasRefused(t *testing.T) {
 	ann, bob, anns, bobs := pair(t, 3)
 	honest := commits(t, anns)
@@ -269,6 +269,7 @@ func TestReplayPassesOverWhatWasRefused(t *testing.T) {
 		bob.restart()
 		bobs = bob.Database(bobs.id)
 		require.NoError(t, bobs.Damage())
+		bob.checkIndex(bobs)
 		put(t, bobs, fmt.Sprint("mine", i), "1")
 		require.Len(t, docs(t, bobs), 4+i)
 	}

@@ -70,6 +70,7 @@ func (n *Ledger) openDatabase(c *Chain, id block.DBID) (*Database, error) {
 // replay applies the commits on disk in the order they arrived.
 func (d *Database) replay() error {
 	again, passed := false, map[block.ID]bool{}
+	var forget []judged
 	for e, err := range d.n.o.Store.Scan(store.Commits(d.id)) {
 		if err != nil {
 			return fmt.Errorf("read commits: %w", err)
@@ -98,6 +99,7 @@ func (d *Database) replay() error {
 				return fmt.Errorf("commit %s: its parents are not before it on disk", id)
 			}
 			passed[id] = true // refused when it came; a crash kept forget from it
+			forget = append(forget, refused...)
 			continue
 		}
 		again = d.awaitedCame([]judged{j}) || again
@@ -107,6 +109,9 @@ func (d *Database) replay() error {
 	}
 	if again {
 		d.judgeAll()
+	}
+	if err := d.forget(context.Background(), forget); err != nil {
+		d.n.o.Log.Warn("refused commits stay on disk", "db", d.id, "err", err)
 	}
 	return nil
 }
