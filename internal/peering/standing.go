@@ -1,6 +1,8 @@
 package peering
 
 import (
+	"slices"
+
 	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/toftdb/toft/block"
@@ -15,8 +17,7 @@ import (
 // tip names one state of one database.
 func tip(h message.DBHeads) [32]byte { return message.Summary(nil, []message.DBHeads{h}) }
 
-// agreed notes that a peer holds exactly what we do of a team, which also may end a
-// provisional join.
+// agreed notes that a peer holds exactly what we do of a team.
 func (n *Network) agreed(c *ledger.Chain, p peer.ID) {
 	dev, ok := DeviceOf(p)
 	if !ok {
@@ -24,6 +25,17 @@ func (n *Network) agreed(c *ledger.Chain, p peer.ID) {
 	}
 	for _, d := range c.Databases() {
 		n.stands(dev, d.Heads())
+	}
+	n.vouched(c, p)
+}
+
+// vouched notes that a peer shows the same chain, which may end a provisional join.
+// What either wrote in databases does not matter: a joiner that has written already
+// holds more than anybody else until it is confirmed.
+func (n *Network) vouched(c *ledger.Chain, p peer.ID) {
+	dev, ok := DeviceOf(p)
+	if !ok {
+		return
 	}
 	ended, err := c.Agreed(n.ctx, dev)
 	if err != nil {
@@ -40,6 +52,9 @@ func (n *Network) compared(c *ledger.Chain, p peer.ID, t message.TeamResponse) {
 	if t.Summary == c.Summary() {
 		n.agreed(c, p)
 		return
+	}
+	if slices.Equal(t.ChainHeads, c.Heads()) {
+		n.vouched(c, p)
 	}
 	if dev, ok := DeviceOf(p); ok {
 		for _, db := range t.DBs {

@@ -310,6 +310,9 @@ func (n *Network) answer(p peer.ID, req message.Request) message.Response {
 		r := message.TeamResponse{Team: t.Team, Summary: sum}
 		if len(t.ChainHeads) > 0 || len(t.DBs) > 0 || t.Summary == nothingYet() {
 			n.fill(c, &r, t, &room)
+			if slices.Equal(t.ChainHeads, r.ChainHeads) {
+				n.vouched(c, p)
+			}
 			if n.behind(c, t) {
 				n.ahead(p)
 			}
