@@ -273,3 +273,5 @@ func request(t testing.TB, s network.Stream, req message.Request) message.Respon
 
 // hour is one hour as messages count time.
 const hour = wire.Time(time.Hour / time.Millisecond)
+
+func connect(t testing.TB, a, b *device) { t.Helper(); hosttest.Connect(t, a.host, b.host) }

@@ -124,6 +124,9 @@ func (n *Network) pullTeam(ctx context.Context, p peer.ID, s network.Stream, c *
 			if d == nil || d.Team() != c {
 				continue // of links that come with the next answer
 			}
+			if d.Damage() != nil {
+				continue // takes nothing; the other databases go on
+			}
 			got, err := n.take(ctx, p, d, db)
 			commits += got
 			if err != nil {
