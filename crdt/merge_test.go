@@ -148,6 +148,25 @@ func TestRestoreKeepsStamps(t *testing.T) {
 	}
 }
 
+// Two restores that had seen different increments leave different values under one
+// original stamp: the greater dot shows, the other is listed.
+func TestRestoredTwice(t *testing.T) {
+	a, b, c := trio(t, `{"n":5}`)
+	a.write(patch("d", `{"n":{"$inc":1}}`))
+	a.write(del("d"))
+	b.pull(a)
+	b.write(restore("d"))
+	c.write(patch("d", `{"n":{"$inc":10}}`))
+	a.pull(c)
+	a.write(del("d"))
+	a.write(restore("d"))
+	meet(t, a, b)
+	want := map[bool]string{true: `{"n":16}/n=6`, false: `{"n":6}/n=16`}[compareActors(&a.actor, &b.actor) > 0]
+	if got := a.read("d") + a.losers("d"); got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+}
+
 // An assignment clears exactly the increments it had seen.
 func TestAssignClearsSeenIncrements(t *testing.T) {
 	a, b, c := trio(t, `{"n":0}`)
