@@ -8,6 +8,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash"
+	"iter"
 	"maps"
 	"slices"
 	"strings"
@@ -144,8 +145,9 @@ func (b *naive) runs(level int, items []*item) [][]*item {
 	var out [][]*item
 	var run []*item
 	for _, it := range items {
+		it.h = Shape(b.shape).at(it.key, level)
 		run = append(run, it)
-		if ends(level, Shape(b.shape).at(it.key, level)) {
+		if ends(level, it.h) {
 			out, run = append(out, b.parts(level, run)...), nil
 		}
 	}
@@ -160,31 +162,39 @@ func (b *naive) parts(level int, run []*item) [][]*item {
 		return [][]*item{run}
 	}
 	least := 0
-	for i := range run[:len(run)-1] {
-		h, min := Shape(b.shape).at(run[i].key, level), Shape(b.shape).at(run[least].key, level)
-		if h < min || h == min && bytes.Compare(run[i].key, run[least].key) < 0 {
+	for i, it := range run[:len(run)-1] {
+		if it.h < run[least].h || it.h == run[least].h && bytes.Compare(it.key, run[least].key) < 0 {
 			least = i
 		}
 	}
 	return append(b.parts(level, run[:least+1]), b.parts(level, run[least+1:])...)
 }
 
+// nodesIn visits all nodes of a tree, children first.
+func nodesIn(t failer, tr *Tree) iter.Seq[*node] {
+	return func(yield func(*node) bool) {
+		var visit func(it *item) bool
+		visit = func(it *item) bool {
+			n := must[*node](t)(tr.g.load(context.Background(), it))
+			for _, below := range n.items {
+				if below.sub != nil && !visit(below) {
+					return false
+				}
+			}
+			return yield(n)
+		}
+		if tr.Count() > 0 {
+			visit(tr.root)
+		}
+	}
+}
+
 // nodesOf lists the nodes of a tree as naive does, in any order.
 func nodesOf(t failer, tr *Tree) []string {
 	t.Helper()
 	var b naive
-	var visit func(it *item)
-	visit = func(it *item) {
-		n := must[*node](t)(tr.g.load(context.Background(), it))
-		for _, below := range n.items {
-			if below.sub != nil {
-				visit(below)
-			}
-		}
+	for n := range nodesIn(t, tr) {
 		b.note(n.level, n.items)
-	}
-	if tr.Count() > 0 {
-		visit(tr.root)
 	}
 	slices.Sort(b.nodes)
 	return b.nodes

@@ -1,0 +1,10 @@
+//go:build !race
+
+package tree
+
+// Sizes of large tests: the keys of an attack and the documents of a tree. Both are
+// smaller where the race detector watches every access.
+const (
+	groundKeys = 50_000
+	largest    = 100_000
+)
