@@ -80,6 +80,9 @@ type dbDoor struct {
 	d *ledger.Database
 }
 
+// view reads the replica; damage is told as the door tells it.
+func (b *dbDoor) view(fn func(r *crdt.Replica) error) error { return doorError(b.d.View(fn)) }
+
 // ID returns db-….
 func (b *dbDoor) ID() string { return b.d.ID().String() }
 
@@ -219,7 +222,7 @@ func (b *dbDoor) Get(_ context.Context, id string, options ...api.GetOptions) (d
 	for _, x := range options {
 		o.Meta, o.Conflicts = o.Meta || x.Meta, o.Conflicts || x.Conflicts
 	}
-	err = b.d.View(func(r *crdt.Replica) error {
+	err = b.view(func(r *crdt.Replica) error {
 		got, meta, err := r.Get(id)
 		if err != nil {
 			return err
@@ -276,7 +279,7 @@ func (b *dbDoor) All(ctx context.Context, r api.Range) iter.Seq2[api.Doc, error]
 	}
 	return func(yield func(api.Doc, error) bool) {
 		var rows []crdt.Doc
-		err := b.d.View(func(rep *crdt.Replica) error {
+		err := b.view(func(rep *crdt.Replica) error {
 			for doc, err := range rep.All(crdt.Range{From: r.From, To: r.To, Prefix: r.Prefix, Desc: r.Desc, Limit: r.Limit}) {
 				if err != nil {
 					return err
@@ -336,7 +339,7 @@ func (b *dbDoor) Changes(ctx context.Context, o api.ChangesOptions) iter.Seq2[ap
 
 // changesAfter reads the rows after a cursor, and the cursor after them.
 func (b *dbDoor) changesAfter(since api.Cursor, docs bool, limit int) (rows []api.Change, next api.Cursor, err error) {
-	err = b.d.View(func(r *crdt.Replica) error {
+	err = b.view(func(r *crdt.Replica) error {
 		from := r.Now()
 		if since != api.Now {
 			if from, err = crdt.ParseCursor(string(since)); err != nil {
@@ -369,7 +372,7 @@ func (b *dbDoor) changesAfter(since api.Cursor, docs bool, limit int) (rows []ap
 // Conflicts yields the fields that were written concurrently.
 func (b *dbDoor) Conflicts(_ context.Context, id string) iter.Seq2[api.Conflict, error] {
 	var rows []api.Conflict
-	err := b.d.View(func(r *crdt.Replica) error {
+	err := b.view(func(r *crdt.Replica) error {
 		ids := []string{id}
 		if id == "" {
 			ids = r.Conflicted()

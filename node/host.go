@@ -54,6 +54,7 @@ func (n *Node) newHost(listen []string) (host.Host, error) {
 		libp2p.DisableRelay(),
 	)
 	if err != nil {
+		_ = resources.Close() // the host would have; it never came to be
 		return nil, fmt.Errorf("start libp2p host: %w", err)
 	}
 	return h, nil

@@ -70,7 +70,7 @@ func (b *dbDoor) watchOnce(ctx context.Context, x *ledger.Mailbox, yield func(ap
 func (b *dbDoor) event(id string, shown map[string]string) (ev api.LiveEvent, ok bool) {
 	var doc crdt.Doc
 	var rev string
-	_ = b.d.View(func(r *crdt.Replica) error {
+	_ = b.view(func(r *crdt.Replica) error {
 		got, meta, err := r.Get(id)
 		if err == nil {
 			doc, rev = got, meta.Rev
@@ -95,7 +95,7 @@ func (b *dbDoor) event(id string, shown map[string]string) (ev api.LiveEvent, ok
 
 // rows reads all documents at one moment.
 func (b *dbDoor) rows() (rows []crdt.Doc, err error) {
-	err = b.d.View(func(r *crdt.Replica) error {
+	err = b.view(func(r *crdt.Replica) error {
 		for doc, err := range r.All(crdt.Range{}) {
 			if err != nil {
 				return err

@@ -55,16 +55,19 @@ func (n *Ledger) genesis(ctx context.Context, i info) (*Chain, error) {
 	return c, c.begin(ctx, b, i)
 }
 
-// introduce names the team, the founder and this device. Names are in the private
-// layer, which genesis does not have.
+// introduce names the team, the founder and this device, as far as they have names.
+// Names are in the private layer, which genesis does not have.
 func (c *Chain) introduce(ctx context.Context, name string) error {
 	me := c.n.Me()
-	names := []team.Content{
+	names := []team.Name{
 		team.Name{Kind: team.NameTeam, Name: name},
 		team.Name{Kind: team.NameMember, Subject: me[:], Name: c.n.o.User},
 		team.Name{Kind: team.NameDevice, Subject: me[:], Name: c.n.o.Device},
 	}
 	for _, content := range names {
+		if content.Name == "" {
+			continue
+		}
 		if _, err := c.Link(ctx, content, nil); err != nil {
 			return err
 		}
