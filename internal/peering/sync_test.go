@@ -116,7 +116,7 @@ func TestLyingResponders(t *testing.T) {
 			}
 		}, replicate.Equal, false},
 		"ids it never serves": {func(w *trio) func(network.Stream, message.Request) bool {
-			ids := unknown(message.MaxLacking)
+			ids := unknown(8 * fetchWindow)
 			return func(s network.Stream, req message.Request) bool {
 				return says(s, w.answer(req, message.DBResponse{Lacking: ids, More: true}))
 			}
