@@ -24,9 +24,9 @@ const (
 	MaxValue = 64 << 10
 	// MaxLinks bounds the blocks one leaf may link to: its envelope names them.
 	MaxLinks = block.MaxLinks
-	// MaxLevel is the highest level of a node. Keys of up to 64 bytes need level 3 for
-	// 100,000 entries, random keys of 1,024 bytes level 8, of MaxKey bytes 15; each
-	// tenfold adds one, two or four.
+	// MaxLevel is the highest level of a node. With 10,000 entries, keys of up to 64
+	// bytes reach level 3, random keys of 1,024 bytes level 6, of MaxKey bytes level 9;
+	// ten times as many add one, two or three.
 	MaxLevel = 31
 
 	// maxItems bounds the items of a node; LeafBytes is reached before.
