@@ -1,6 +1,7 @@
 package peering
 
 import (
+	"bytes"
 	"slices"
 
 	"github.com/libp2p/go-libp2p/core/peer"
@@ -60,6 +61,23 @@ func (n *Network) compared(c *ledger.Chain, p peer.ID, t message.TeamResponse) {
 		for _, db := range t.DBs {
 			if d := n.ledger.Database(db.DB); d != nil && d.Team() == c {
 				n.stands(dev, db.DBHeads)
+			}
+		}
+	}
+}
+
+// shown notes what an asker's own question says of where it stands: with our chain
+// and our frontier it holds what we do.
+func (n *Network) shown(c *ledger.Chain, p peer.ID, t message.TeamRequest, r message.TeamResponse) {
+	dev, ok := DeviceOf(p)
+	if !ok || !slices.Equal(t.ChainHeads, r.ChainHeads) {
+		return
+	}
+	n.vouched(c, p)
+	for _, ours := range r.DBs {
+		for _, theirs := range t.DBs {
+			if theirs.DB == ours.DB && bytes.Equal(theirs.Frontier, ours.Frontier) {
+				n.stands(dev, ours.DBHeads)
 			}
 		}
 	}

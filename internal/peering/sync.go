@@ -313,9 +313,7 @@ func (n *Network) answer(p peer.ID, req message.Request) message.Response {
 		r := message.TeamResponse{Team: t.Team, Summary: sum}
 		if len(t.ChainHeads) > 0 || len(t.DBs) > 0 || t.Summary == nothingYet() {
 			n.fill(c, &r, t, &room)
-			if slices.Equal(t.ChainHeads, r.ChainHeads) {
-				n.vouched(c, p)
-			}
+			n.shown(c, p, t, r)
 			if n.behind(c, t) {
 				n.ahead(p)
 			}
