@@ -147,6 +147,7 @@ type drafting struct {
 	roots   map[[32]byte]block.ID
 	values  map[[32]byte][]byte
 	staged  *staged
+	revs    map[string]string // of what is staged, by id; made when first asked
 }
 
 // draftDoc is a document under work, with the writes that made it so: if a later
@@ -367,12 +368,15 @@ func (d *drafting) fits(w *work) error {
 
 // rev returns the revision of a document after the draft.
 func (d *drafting) rev(id string) string {
-	if d.staged != nil {
+	if d.staged != nil && d.revs == nil {
+		d.revs = make(map[string]string, len(d.staged.updates))
 		for i := range d.staged.updates {
-			if u := &d.staged.updates[i]; u.id == id {
-				return u.rec.rev()
-			}
+			u := &d.staged.updates[i]
+			d.revs[u.id] = u.rec.rev()
 		}
+	}
+	if rev, ok := d.revs[id]; ok {
+		return rev
 	}
 	rec := d.r.docs.get(id)
 	return rec.rev()

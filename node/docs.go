@@ -131,7 +131,7 @@ func (b *dbDoor) one(ctx context.Context, w api.Write, conds []api.Cond) (api.Pu
 }
 
 // maxBulk bounds the writes of one atomic batch.
-const maxBulk = 100_000
+const maxBulk = crdt.MaxOps
 
 // Bulk does all writes as one commit.
 func (b *dbDoor) Bulk(ctx context.Context, writes []api.Write) ([]api.PutResult, error) {
