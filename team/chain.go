@@ -46,11 +46,10 @@ type Chain struct {
 	g       *graph
 	heads   map[int32]bool
 	refused map[block.ID]*RefusedError
-	order   []block.ID       // of refused, oldest first
-	current *view            // under all heads; nil: not computed yet
-	state   *State           // of current
-	at      map[string]*view // states under other sets of heads
-	other   *Chain           // the roster fold of a member's chain, made when asked for
+	order   []block.ID // of refused, oldest first
+	current *view      // under all heads; nil: not computed yet
+	state   *State     // of current
+	other   *Chain     // the roster fold of a member's chain, made when asked for
 }
 
 // NewChain starts a chain from its genesis link; the team's id is the link's. The

@@ -201,7 +201,6 @@ type soup struct {
 	joins bool             // everybody comes by invitation
 	vouch func() []DBHeads // data heads of cuts; nil: none
 	pick  func(n int) int  // 0 ≤ … < n
-	names []string
 	size  int
 }
 

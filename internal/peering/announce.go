@@ -35,6 +35,7 @@ type announcer struct {
 	commits [][]byte
 	size    int
 	counter uint64
+	spoke   time.Time // when something was last said
 }
 
 // heard is an announcement that passed validation, waiting to be applied.
@@ -49,6 +50,13 @@ const (
 	maxInlinePeers = 4
 	// maxInlineBytes leaves room for heads and envelope in 64 KiB.
 	maxInlineBytes = 48 << 10
+	// againTime is how long the others have to say that they hold what was announced,
+	// before it is announced again; doubled each time, up to maxAgain.
+	againTime = time.Second
+	maxAgain  = 8 * time.Second
+	// answerTime is how long we are silent before heads that bring no news are
+	// answered; less than the second round of being told again.
+	answerTime = 1500 * time.Millisecond
 	// echoTime is how long it must be quiet before we say what we have now.
 	echoTime = 250 * time.Millisecond
 	// maxHeard bounds what waits to be applied; more is dropped, and pulled.
@@ -127,20 +135,57 @@ func (n *Network) announce(c *ledger.Chain, d *ledger.Database, b *block.Block) 
 }
 
 // sayLoop publishes what gathered since the last time: a burst of puts becomes a
-// few announcements.
+// few announcements. Gossip may lose any of them, and after the last one nothing
+// would show it until a timer asks; so a small team, whose members echo what they
+// took in, is told again until all that are here have said that they hold the same.
 func (a *announcer) sayLoop() {
 	n := a.n
+	again := time.NewTimer(againTime)
+	again.Stop()
+	defer again.Stop()
+	pause := againTime
 	for {
 		select {
 		case <-n.ctx.Done():
 			a.topic.Close()
 			return
 		case <-a.bell:
+			pause = againTime
+		case <-again.C:
+			if a.allAgree() {
+				continue
+			}
+			pause *= 2
+			a.mu.Lock()
+			for _, d := range a.c.Databases() {
+				a.dbs[d] = true
+			}
+			a.mu.Unlock()
 		}
 		if err := a.say(); err != nil {
 			n.o.Log.Debug("announcement not sent", "team", a.c.ID(), "err", err)
 		}
+		if pause <= maxAgain {
+			again.Reset(pause)
+		}
 	}
+}
+
+// allAgree reports whether everybody on the topic is known to hold what we hold. Of
+// a large team that is not known, and not asked for.
+func (a *announcer) allAgree() bool {
+	peers := a.topic.Peers()
+	if len(peers) > maxInlinePeers || a.c.Provisional() {
+		return true
+	}
+	for _, d := range a.c.Databases() {
+		for _, p := range peers {
+			if !a.n.Agrees(d, p) {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 func (a *announcer) say() error {
@@ -149,6 +194,7 @@ func (a *announcer) say() error {
 	dbs, commits := a.dbs, a.commits
 	a.dbs, a.commits, a.size = map[*ledger.Database]bool{}, nil, 0
 	a.counter++
+	a.spoke = n.o.Clock()
 	said := message.Announcement{Device: n.ledger.Me(), Counter: a.counter, Time: n.ledger.Now(), Chain: a.c.Heads()}
 	a.mu.Unlock()
 	for d := range dbs {
@@ -249,11 +295,20 @@ func (a *announcer) hearLoop() {
 			for len(batch) < maxHeard && len(a.heard) > 0 {
 				batch = append(batch, <-a.heard)
 			}
-			if a.apply(batch) && len(a.topic.Peers()) <= maxInlinePeers {
+			// Who tells us heads without news asks whether we hold them; we answer,
+			// unless we said so a moment ago: else two would echo each other for ever.
+			if (a.apply(batch) || a.silent() > answerTime) && len(a.topic.Peers()) <= maxInlinePeers {
 				echo.Reset(echoTime)
 			}
 		}
 	}
+}
+
+// silent returns how long we have said nothing.
+func (a *announcer) silent() time.Duration {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.n.o.Clock().Sub(a.spoke)
 }
 
 // apply takes in announcements and reports whether they brought commits.

@@ -41,7 +41,7 @@ func TestDevicesMeetAgainAfterRestart(t *testing.T) {
 	a, b := open(t, cfgs[0]), open(t, cfgs[1])
 	_, err := a.CreateTeam(ctx, nodetest.Team)
 	require.NoError(t, err)
-	onA := nodetest.DB(t, a, "notes")
+	nodetest.DB(t, a, "notes")
 	nodetest.Join(t, b, nodetest.Invite(t, a, nodetest.Team), "")
 	before := []string{address(t, a), address(t, b)}
 	require.NoError(t, a.Close())
@@ -49,7 +49,7 @@ func TestDevicesMeetAgainAfterRestart(t *testing.T) {
 
 	a, b = open(t, cfgs[0]), open(t, cfgs[1])
 	require.Equal(t, before, []string{address(t, a), address(t, b)}, "the same ports")
-	onA, err = a.DB(ctx, "notes")
+	onA, err := a.DB(ctx, "notes")
 	require.NoError(t, err)
 	_, err = onA.Put(ctx, api.Doc{"_id": "after the night"})
 	require.NoError(t, err)
