@@ -4,12 +4,20 @@ import (
 	"context"
 	"log/slog"
 
+	"github.com/libp2p/go-libp2p/gologshim"
+
 	"github.com/toftdb/toft/config"
 	"github.com/toftdb/toft/node"
 )
 
 // openNode opens the node that lives in c.Dir.
 func openNode(ctx context.Context, c config.Config, log *slog.Logger) (localNode, error) {
+	// What libp2p logs is for who debugs it: what matters of it comes back as an error.
+	chatter := slog.DiscardHandler
+	if log.Enabled(ctx, slog.LevelDebug) {
+		chatter = log.Handler()
+	}
+	gologshim.SetDefaultHandler(chatter)
 	n, err := node.Open(ctx, node.Config{Config: c, Log: log})
 	if err != nil {
 		return nil, err // not n: a nil *Node in an interface is not nil

@@ -75,7 +75,10 @@ func TestReplayedAnnouncementsAreHarmless(t *testing.T) {
 	a, b, c, onB, dbA, dbB := pair(t)
 	_ = a
 	stood := dbB.Heads()
-	counter := b.announcer(onB).counter
+	says := b.announcer(onB)
+	says.mu.Lock()
+	counter := says.counter
+	says.mu.Unlock()
 	old := b.sealed(onB, message.Announcement{
 		Device: b.id.Device(), Counter: counter + 1<<20, Time: 1, Chain: onB.Heads(), DBs: []message.DBHeads{stood},
 	})
