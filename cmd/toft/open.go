@@ -14,7 +14,7 @@ import (
 func openNode(ctx context.Context, c config.Config, log *slog.Logger) (localNode, error) {
 	// What libp2p logs is for who debugs it: what matters of it comes back as an error.
 	chatter := slog.DiscardHandler
-	if log.Enabled(ctx, slog.LevelDebug) {
+	if log != nil && log.Enabled(ctx, slog.LevelDebug) {
 		chatter = log.Handler()
 	}
 	gologshim.SetDefaultHandler(chatter)
