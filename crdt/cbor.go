@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"math"
 	"unicode/utf8"
+
+	"github.com/toftdb/toft/internal/wire"
 )
 
 // The canonical CBOR of documents and operations is written and read by hand:
@@ -31,20 +33,7 @@ const (
 	cborF64   = 0xfb
 )
 
-func appendHead(b []byte, major byte, n uint64) []byte {
-	m := major << 5
-	switch {
-	case n < 24:
-		return append(b, m|byte(n))
-	case n <= math.MaxUint8:
-		return append(b, m|24, byte(n))
-	case n <= math.MaxUint16:
-		return binary.BigEndian.AppendUint16(append(b, m|25), uint16(n))
-	case n <= math.MaxUint32:
-		return binary.BigEndian.AppendUint32(append(b, m|26), uint32(n))
-	}
-	return binary.BigEndian.AppendUint64(append(b, m|27), n)
-}
+func appendHead(b []byte, major byte, n uint64) []byte { return wire.AppendHead(b, major, n) }
 
 func appendUint(b []byte, n uint64) []byte { return appendHead(b, majorUint, n) }
 

@@ -1,10 +1,8 @@
 package tree
 
 import (
-	"encoding/binary"
-	"math"
-
 	"github.com/toftdb/toft/block"
+	"github.com/toftdb/toft/internal/wire"
 )
 
 // A node as bytes is canonical CBOR (RFC 8949 §4.2.1):
@@ -36,20 +34,7 @@ const (
 	fieldChildren = 3
 )
 
-func appendHead(b []byte, major byte, n uint64) []byte {
-	m := major << 5
-	switch {
-	case n < 24:
-		return append(b, m|byte(n))
-	case n <= math.MaxUint8:
-		return append(b, m|24, byte(n))
-	case n <= math.MaxUint16:
-		return binary.BigEndian.AppendUint16(append(b, m|25), uint16(n))
-	case n <= math.MaxUint32:
-		return binary.BigEndian.AppendUint32(append(b, m|26), uint32(n))
-	}
-	return binary.BigEndian.AppendUint64(append(b, m|27), n)
-}
+func appendHead(b []byte, major byte, n uint64) []byte { return wire.AppendHead(b, major, n) }
 
 func appendBytes(b, v []byte) []byte { return append(appendHead(b, majorBytes, uint64(len(v))), v...) }
 

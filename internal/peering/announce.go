@@ -86,7 +86,7 @@ func (n *Network) announceOn(c *ledger.Chain) error {
 		// A counter that starts at the clock rises across restarts without a write.
 		counter: uint64(n.ledger.Now()) << 10,
 	}
-	allow := func(p peer.ID) bool { return n.gate.in(p, c.ID()) }
+	allow := func(p peer.ID) bool { return n.gate.Shares(p, c.ID()) }
 	if a.topic, err = n.gossip.Join(name, allow, a.validate, a.deliver); err != nil {
 		return err
 	}

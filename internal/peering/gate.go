@@ -23,8 +23,8 @@ import (
 )
 
 // Gate decides who is talked to. It holds one immutable picture, replaced whenever
-// a chain changes: which peers are on the roster of which team, and whether any
-// team has an open invitation, which is the one reason to let a stranger in.
+// a chain changes: which peers are on the roster of which team, and until when an
+// invitation, open or ended lately, is a reason to let a stranger knock.
 //
 // It is asked at five doors: the handshake (below), every Toft stream, every
 // Bitswap request, every GossipSub message and peer exchange, and every sync
@@ -54,11 +54,9 @@ func NewGate(clock func() time.Time) *Gate {
 	return g
 }
 
-// inviting reports whether an invitation is open.
+// inviting reports whether an invitation is open, or ended so lately that its holder
+// is to be told.
 func (g *Gate) inviting() bool { return wire.Time(g.clock().UnixMilli()) < g.now.Load().until }
-
-// Shares reports whether a peer is on the roster of a team.
-func (g *Gate) Shares(p peer.ID, team block.TeamID) bool { return g.in(p, team) }
 
 // Members lists the peers on any roster.
 func (g *Gate) Members() iter.Seq[peer.ID] { return maps.Keys(g.now.Load().teams) }
@@ -66,15 +64,8 @@ func (g *Gate) Members() iter.Seq[peer.ID] { return maps.Keys(g.now.Load().teams
 // known reports whether the peer is on the roster of any team of ours.
 func (g *Gate) known(p peer.ID) bool { return len(g.now.Load().teams[p]) > 0 }
 
-// in reports whether the peer is on the roster of one team.
-func (g *Gate) in(p peer.ID, team block.TeamID) bool {
-	for _, t := range g.now.Load().teams[p] {
-		if t == team {
-			return true
-		}
-	}
-	return false
-}
+// Shares reports whether a peer is on the roster of one team.
+func (g *Gate) Shares(p peer.ID, team block.TeamID) bool { return slices.Contains(g.teams(p), team) }
 
 // teams lists the teams we share with a peer.
 func (g *Gate) teams(p peer.ID) []block.TeamID { return g.now.Load().teams[p] }
@@ -88,7 +79,7 @@ func (g *Gate) InterceptAddrDial(peer.ID, multiaddr.Multiaddr) bool { return tru
 // InterceptAccept allows every socket: who it is shows only after the handshake.
 func (g *Gate) InterceptAccept(network.ConnMultiaddrs) bool { return true }
 
-// InterceptSecured refuses strangers who dial us, unless an invitation is open.
+// InterceptSecured refuses strangers who dial us, unless they may knock.
 func (g *Gate) InterceptSecured(dir network.Direction, p peer.ID, _ network.ConnMultiaddrs) bool {
 	return dir == network.DirOutbound || g.known(p) || g.inviting()
 }

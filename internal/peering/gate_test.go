@@ -129,7 +129,7 @@ func TestWhoLeavesOneOfTwoTeamsIsOffItsTopic(t *testing.T) {
 	confirmed(t, onY)
 	_, err := onY.Link(t.Context(), team.RemoveDevice{Removal: team.Removal{Target: b.id.Device()}}, nil)
 	require.NoError(t, err)
-	hosttest.Wait(t, "ann to know", func() bool { return !a.gate.in(b.host.ID(), y.ID()) })
+	hosttest.Wait(t, "ann to know", func() bool { return !a.gate.Shares(b.host.ID(), y.ID()) })
 	require.Equal(t, network.Connected, a.host.Network().Connectedness(b.host.ID()))
 	a.mu.Lock()
 	topic := a.announcers[y.ID()].topic

@@ -237,7 +237,7 @@ func (n *Network) blame(p peer.ID, err error) {
 func (n *Network) holders(c *ledger.Chain, p peer.ID) []peer.ID {
 	from := []peer.ID{p}
 	for _, q := range n.host.Network().Peers() {
-		if q != p && n.gate.in(q, c.ID()) {
+		if q != p && n.gate.Shares(q, c.ID()) {
 			from = append(from, q)
 		}
 	}
@@ -301,7 +301,7 @@ func (n *Network) answer(p peer.ID, req message.Request) message.Response {
 	room := room{bytes: message.MaxInline, ids: message.MaxLacking}
 	for _, t := range req.Teams {
 		c := n.ledger.Chain(t.Team)
-		if c == nil || !n.gate.in(p, t.Team) {
+		if c == nil || !n.gate.Shares(p, t.Team) {
 			continue
 		}
 		sum := c.Summary()

@@ -28,8 +28,10 @@ package wire
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 
 	"github.com/fxamacker/cbor/v2"
 )
@@ -146,6 +148,24 @@ func DecodeFirst[T any](data []byte) (v T, rest []byte, err error) {
 		return zero, nil, ErrNotCanonical
 	}
 	return v, rest, nil
+}
+
+// AppendHead appends the head of one item in canonical form: its major type (RFC
+// 8949 §3.1) and argument, in the shortest encoding. It is for rooms that write a
+// hot format by hand; they check it against [Decode] in their tests.
+func AppendHead(b []byte, major byte, n uint64) []byte {
+	m := major << 5
+	switch {
+	case n < 24:
+		return append(b, m|byte(n))
+	case n <= math.MaxUint8:
+		return append(b, m|24, byte(n))
+	case n <= math.MaxUint16:
+		return binary.BigEndian.AppendUint16(append(b, m|25), uint16(n))
+	case n <= math.MaxUint32:
+		return binary.BigEndian.AppendUint32(append(b, m|26), uint32(n))
+	}
+	return binary.BigEndian.AppendUint64(append(b, m|27), n)
 }
 
 // Time is a moment in milliseconds since the Unix epoch, UTC. Valid times are
