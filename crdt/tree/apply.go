@@ -45,7 +45,8 @@ func (t *Tree) Apply(ctx context.Context, edits []Edit) (*Tree, error) {
 	if len(todo) == 0 {
 		return t, nil
 	}
-	items, _ := change([]*item{t.root}, todo)
+	// A root stands at no level: what decides about its key here is not known yet.
+	items, _ := change([]*item{t.g.shape.stand(t.root, level)}, todo)
 	return t.g.crown(level, items)
 }
 

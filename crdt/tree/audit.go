@@ -82,9 +82,7 @@ func (a *audit) visit(ctx context.Context, it *item) bool {
 // one where it stands.
 func (a *audit) alone(it *item, level int) error {
 	for l := it.sub.level + 1; l < level; l++ {
-		moved := *it
-		moved.h = a.g.shape.at(it.key, l)
-		if err := a.levels[l].add(l, []*item{&moved}); err != nil {
+		if err := a.levels[l].add(l, []*item{a.g.shape.stand(it, l)}); err != nil {
 			return err
 		}
 	}

@@ -50,9 +50,7 @@ func (f forger) lift(level int, run []*item) *item {
 	if level == 0 || len(run) > 1 {
 		it = f.save(newNode(level, run))
 	}
-	moved := *it
-	moved.h = f.g.shape.at(it.key, level+1)
-	return &moved
+	return f.g.shape.stand(it, level+1)
 }
 
 // build makes a tree whose cuts a liar has changed.

@@ -56,9 +56,7 @@ func (c cursor) key() []byte { return c.item().key }
 func (c cursor) run(ctx context.Context) ([]*item, error) {
 	it := c.item()
 	if it.sub.level < c.level {
-		alone := *it
-		alone.h = c.g.shape.at(it.key, c.level)
-		return []*item{&alone}, nil
+		return []*item{c.g.shape.stand(it, c.level)}, nil
 	}
 	n, err := c.g.load(ctx, it)
 	if err != nil {

@@ -33,10 +33,7 @@ func (w world) sibling(t *rapid.T) world {
 	}
 	tr := w.t
 	for range rapid.IntRange(0, 2).Draw(t, "batches") {
-		tr = apply(t, tr, anyEdits(t, m)...)
-	}
-	if rapid.Bool().Draw(t, "flush") {
-		tr = flush(t, tr)
+		tr = kept(t, apply(t, tr, anyEdits(t, m)...))
 	}
 	return world{w.g, tr, m}
 }

@@ -275,41 +275,81 @@ type world struct {
 
 func anyWorld(t *rapid.T) world {
 	t.Helper()
-	g, err := New(Config{
+	g := must[*Grove](t)(New(Config{
 		Shape: anyShape().Draw(t, "shape"), NodeHash: mac(nodeKey), Store: &Memory{},
 		CacheBytes: rapid.SampledFrom([]int{1, 40_000, 1 << 20}).Draw(t, "cache"),
-	})
-	if err != nil {
-		t.Fatalf("%v", err)
-	}
+	}))
 	m := map[string]string{}
 	long := rapid.SampledFrom([]int{0, 0, 300, 1900}).Draw(t, "long")
 	size := rapid.SampledFrom([]int{5, 300, 1500}).Draw(t, "size")
-	for i := range rapid.IntRange(0, 400).Draw(t, "entries") {
+	for i := range rapid.OneOf(rapid.IntRange(0, 4), rapid.IntRange(0, 400)).Draw(t, "entries") {
 		m[fmt.Sprintf("k%03d%s", i, strings.Repeat("x", long))] = strings.Repeat("v", size+i%7)
 	}
-	return world{g, apply(t, g.Empty(), puts(m)...), m}
+	return world{g, kept(t, apply(t, g.Empty(), puts(m)...)), m}
+}
+
+// kept draws what happens to a tree between two edits: it stays dirty, it is stored,
+// or it is found again by its root, after a restart.
+func kept(t *rapid.T, tr *Tree) *Tree {
+	t.Helper()
+	switch rapid.SampledFrom([]string{"dirty", "flushed", "reopened"}).Draw(t, "kept") {
+	case "dirty":
+		return tr
+	case "flushed":
+		return flush(t, tr)
+	}
+	ref, _ := flush(t, tr).Root()
+	return must[*Tree](t)(tr.g.Open(context.Background(), ref))
 }
 
 func anyMap(least, most int) *rapid.Generator[map[string]string] {
 	return rapid.MapOfN(anyKey(), anyValue(), least, most)
 }
 
-// anyEdits draws a batch; it also makes the edits on the map.
+// anyEdits draws a batch; it also makes the edits on the map. Some leave little of
+// the tree, from which it grows again, or put only what comes after all of it: then
+// a root gets neighbours, at whatever level it stands.
 func anyEdits(t *rapid.T, m map[string]string) []Edit {
 	var out []Edit
+	put := func(k string) {
+		m[k] = anyValue().Draw(t, "value")
+		out = append(out, Put([]byte(k), []byte(m[k])))
+	}
+	del := func(k string) {
+		delete(m, k)
+		out = append(out, Delete([]byte(k)))
+	}
+	have := slices.Sorted(maps.Keys(m))
+	switch rapid.SampledFrom([]string{"mixed", "mixed", "shrink", "append"}).Draw(t, "batch") {
+	case "shrink":
+		from := rapid.IntRange(0, len(have)).Draw(t, "from")
+		to := rapid.IntRange(from, min(len(have), from+4)).Draw(t, "to")
+		for _, k := range slices.Concat(have[:from], have[to:]) {
+			del(k)
+		}
+		return out
+	case "append":
+		last := ""
+		if len(have) > 0 {
+			last = have[len(have)-1]
+		}
+		for range rapid.IntRange(1, 3).Draw(t, "edits") {
+			if last += rapid.StringN(1, 3, 8).Draw(t, "more"); len(last) <= MaxKey {
+				put(last)
+			}
+		}
+		return out
+	}
 	for range rapid.IntRange(1, 30).Draw(t, "edits") {
 		k := anyKey().Draw(t, "key")
 		if have := slices.Sorted(maps.Keys(m)); len(have) > 0 && rapid.Bool().Draw(t, "known") {
 			k = rapid.SampledFrom(have).Draw(t, "known key")
 		}
 		if rapid.IntRange(0, 2).Draw(t, "delete") == 0 {
-			delete(m, k)
-			out = append(out, Delete([]byte(k)))
+			del(k)
 			continue
 		}
-		m[k] = anyValue().Draw(t, "value")
-		out = append(out, Put([]byte(k), []byte(m[k])))
+		put(k)
 	}
 	return out
 }

@@ -171,14 +171,10 @@ func (g *Grove) read(ref Ref, plain []byte, links []block.ID) (*node, error) {
 // lift returns the item that stands for a run in the level above: a node, or, for
 // a run of one child, that child itself.
 func (g *Grove) lift(level int, run []*item) *item {
-	var it *item
-	if level > 0 && len(run) == 1 {
-		moved := *run[0]
-		it = &moved
-	} else {
+	it := run[0]
+	if level == 0 || len(run) > 1 {
 		g.counters.built.Add(1)
 		it = above(newNode(level, run))
 	}
-	it.h = g.shape.at(it.key, level+1)
-	return it
+	return g.shape.stand(it, level+1)
 }

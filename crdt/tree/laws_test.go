@@ -1,6 +1,7 @@
 package tree
 
 import (
+	"encoding/binary"
 	"fmt"
 	"maps"
 	"slices"
@@ -10,17 +11,14 @@ import (
 	"pgregory.net/rapid"
 )
 
-// A tree built by any path, in any batches, flushed or not, with detours through
+// A tree built by any path, in any batches, kept in any way, with detours through
 // keys that are gone again, has the nodes that the format's words give, under any
 // shape function.
 func TestSameEntriesSameNodes(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		w := anyWorld(t)
 		for range rapid.IntRange(1, 6).Draw(t, "batches") {
-			w.t = apply(t, w.t, anyEdits(t, w.m)...)
-			if rapid.Bool().Draw(t, "flush") {
-				w.t = flush(t, w.t)
-			}
+			w.t = kept(t, apply(t, w.t, anyEdits(t, w.m)...))
 			if got, want := nodesOf(t, w.t), naiveNodes(w.g.shape, w.m); !slices.Equal(got, want) {
 				t.Fatalf("%d entries: %d nodes\n%v\nwant %d\n%v", len(w.m), len(got), got, len(want), want)
 			}
@@ -34,16 +32,52 @@ func TestSameEntriesSameNodes(t *testing.T) {
 	})
 }
 
+// A root stands at no level until the tree grows above it: then its key decides by
+// the hash of that level, wherever the root came from. Once it kept a hash of another
+// level, or none if it was opened, so that the same entries had two roots.
+func TestRootGetsANeighbour(t *testing.T) {
+	const all, none = 0, 1 << 31 // every key ends a node, none does
+	for _, c := range []struct {
+		name string
+		hash [4]uint32 // of every key at levels 0 to 3, but b ends a leaf
+		want []string
+	}{
+		{"ends nodes above level 1", [4]uint32{none, none, all, all}, []string{"0: 61 62", "0: 63", "1: 62 63"}},
+		{"ends nodes at level 1", [4]uint32{none, all, none, none}, []string{"0: 61 62", "0: 63", "2: 62 63"}},
+	} {
+		g := must[*Grove](t)(New(Config{NodeHash: mac(nodeKey), Store: &Memory{}, Shape: func(key []byte) (h [32]byte) {
+			for l, v := range c.hash {
+				binary.BigEndian.PutUint32(h[4*l:], v)
+			}
+			if string(key) == "b" { // c gets a leaf of its own
+				binary.BigEndian.PutUint32(h[:], all)
+			}
+			return h
+		}}))
+		a, b, cc := Put([]byte("a"), nil), Put([]byte("b"), nil), Put([]byte("c"), nil)
+		leaf := flush(t, apply(t, g.Empty(), a, b))
+		ref, _ := leaf.Root()
+		want := root(t, apply(t, g.Empty(), a, b, cc))
+		for from, tr := range map[string]*Tree{
+			"new":      leaf,
+			"opened":   must[*Tree](t)(g.Open(t.Context(), ref)),
+			"shrunken": apply(t, apply(t, g.Empty(), a, b, cc), Delete([]byte("c"))),
+		} {
+			tr = apply(t, tr, cc)
+			if got := nodesOf(t, tr); root(t, tr) != want || !slices.Equal(got, c.want) {
+				t.Errorf("%s, root %s: nodes %q, want %q", c.name, from, got, c.want)
+			}
+		}
+	}
+}
+
 // What was put and is deleted again leaves no trace.
 func TestUndoReturnsToTheEarlierRoot(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		w := anyWorld(t)
-		w.t = apply(t, w.t, anyEdits(t, w.m)...)
+		w.t = kept(t, apply(t, w.t, anyEdits(t, w.m)...))
 		was := root(t, w.t)
-		later := apply(t, w.t, anyEdits(t, w.m)...)
-		if rapid.Bool().Draw(t, "flush") {
-			later = flush(t, later)
-		}
+		later := kept(t, apply(t, w.t, anyEdits(t, w.m)...))
 		var undo []Edit
 		for _, c := range diff(t, later, w.t) {
 			undo = append(undo, c.Edit())

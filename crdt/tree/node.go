@@ -35,7 +35,7 @@ type item struct {
 	value []byte
 	links []block.ID
 	sub   *child // nil: an entry
-	h     uint32 // what decides about key at the level where the item stands
+	h     uint32 // what decides about key at the level where the item stands; of a root it says nothing
 }
 
 // child is a subtree seen from above.

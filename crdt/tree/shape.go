@@ -22,6 +22,14 @@ func (s Shape) at(key []byte, level int) uint32 {
 	return binary.BigEndian.Uint32(h[4*(level%hashLevels):])
 }
 
+// stand returns an item as it stands at a level. Every way from one level to another
+// goes through here: an item that keeps the hash of another level moves cuts.
+func (s Shape) stand(it *item, level int) *item {
+	moved := *it
+	moved.h = s.at(it.key, level)
+	return &moved
+}
+
 // ends reports whether a key with hash h ends a node at a level by itself.
 func ends(level int, h uint32) bool {
 	switch {
