@@ -27,6 +27,10 @@ internal/wire: cbor !os !net !io
 # name its types; so it must not drag anything in.
 block: internal/wire edwards25519 base58 !os !net !crypto/rand
 
+# Bugs planted on purpose, to see whether the tests notice. Imports no room, so that
+# every room may hold one; it is a constant, except in a build with the tag toftbug.
+internal/planted: !net
+
 # Word lists for fingerprints. Data.
 internal/words: block !os !net !crypto/rand
 
@@ -36,18 +40,18 @@ internal/message: block internal/wire !os !net !crypto/rand !crypto/ed25519
 
 # The planner of sync, sans-IO: no network, no clock, no randomness, so that a run
 # can be replayed from its seed.
-internal/replicate: block !os !net !io !context !sync !crypto/rand !math/rand !math/rand/v2
+internal/replicate: block internal/planted !os !net !io !context !sync !crypto/rand !math/rand !math/rand/v2
 
 # The chain: a fold over verified links. No clock, keys or network: every replica
 # must come to the same state, in every order.
-team: block internal/wire text !os !net !io !context !sync !crypto/rand !crypto/ed25519 !math/rand !math/rand/v2
+team: block internal/planted internal/wire text !os !net !io !context !sync !crypto/rand !crypto/ed25519 !math/rand !math/rand/v2
 
 # Documents and merge: pure for the same reason. Keyed functions come from vault,
 # keys never do. JSON comes in through a strict parser.
-crdt: block internal/wire json !os !net !context !sync !crypto/rand !crypto/ed25519 !crypto/hmac !math/rand !math/rand/v2
+crdt: block internal/planted internal/wire json !os !net !context !sync !crypto/rand !crypto/ed25519 !crypto/hmac !math/rand !math/rand/v2
 
 # The keyed search tree. Pure; its shape comes from a function it is given.
-crdt/tree: block internal/wire !os !net !crypto/rand !crypto/ed25519 !crypto/hmac !math/rand !math/rand/v2
+crdt/tree: block internal/planted internal/wire !os !net !crypto/rand !crypto/ed25519 !crypto/hmac !math/rand !math/rand/v2
 
 # All secrets live here, and only here are signatures made and bytes sealed or
 # opened. It knows no team and no document: a key must not depend on their rules.
@@ -58,10 +62,10 @@ internal/vault: block internal/wire internal/words argon2 chacha20poly1305 keyri
 internal/store: block pebble datastore flock json !net !crypto/ed25519
 
 # Announcements. Opaque bytes over GossipSub.
-gossip: block libp2p pubsub multiaddr
+gossip: block internal/planted libp2p pubsub multiaddr
 
 # Blocks by CID. Opaque bytes over Bitswap; the only room that says go-cid.
-bitswap: block libp2p boxo blockformat cid msgio multihash multiaddr
+bitswap: block internal/planted libp2p boxo blockformat cid msgio multihash multiaddr
 
 # The one config struct. Plain values, so that cmd and node share it cheaply.
 config: toml xdg text multiaddr
@@ -76,11 +80,11 @@ node/api/server: node/api json
 # What a device holds: chains and replicas, and the one path by which they change.
 # Secrets, disk and the pure rooms come together here; no network, so that a node
 # that is offline is a ledger and a door.
-internal/ledger: block crdt team internal/message internal/store internal/vault internal/wire !net !os !crypto/rand !math/rand/v2
+internal/ledger: block crdt team internal/message internal/planted internal/store internal/vault internal/wire !net !os !crypto/rand !math/rand/v2
 
 # How a device meets others: gate, announcements, sync, join. The only room that
 # sees both the ledger and the network.
-internal/peering: block bitswap crdt gossip team internal/ledger internal/message internal/replicate internal/store internal/vault internal/wire internal/words node/api libp2p multiaddr !os !net/http
+internal/peering: block bitswap crdt gossip team internal/ledger internal/message internal/planted internal/replicate internal/store internal/vault internal/wire internal/words node/api libp2p multiaddr !os !net/http
 
 # The hall: configuration, host, lifetime, and the door's nouns made from the ledger.
 node: config node/api block crdt team internal/ledger internal/peering internal/store internal/vault internal/wire internal/words libp2p multiaddr datastore uuid !net/http
