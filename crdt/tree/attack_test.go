@@ -63,11 +63,10 @@ func (p plan) grind(tries *int) [][]byte {
 	shape := mac(shapeKey)
 	out := make([][]byte, p.n)
 	for i := range out {
-		for nonce := 0; ; nonce++ {
+		k := fmt.Appendf(nil, "doc-00001000-%06d-", i)
+		for n, nonce := len(k), int64(0); ; nonce++ {
 			*tries++
-			k := fmt.Appendf(nil, "doc-00001000-%06d-", i)
-			k = strconv.AppendInt(k, int64(nonce), 36)
-			if p.want(i, shape(k)) {
+			if k = strconv.AppendInt(k[:n], nonce, 36); p.want(i, shape(k)) {
 				out[i] = k
 				break
 			}

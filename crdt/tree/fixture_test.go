@@ -7,12 +7,10 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
-	"hash"
 	"iter"
 	"maps"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -25,15 +23,29 @@ const (
 	nodeKey  = "toft tree test nodes"
 )
 
+// mac is HMAC-SHA-256 written out: tests call it millions of times, which makes it
+// most of what they take. [TestMacIsHMAC] holds it against crypto/hmac.
 func mac(key string) func([]byte) [32]byte {
-	pool := sync.Pool{New: func() any { return hmac.New(sha256.New, []byte(key)) }}
-	return func(b []byte) (out [32]byte) {
-		h := pool.Get().(hash.Hash)
-		defer pool.Put(h)
-		h.Reset()
-		h.Write(b)
-		h.Sum(out[:0])
-		return out
+	var in, out [64]byte
+	copy(in[:], key)
+	copy(out[:], key)
+	for i := range in {
+		in[i] ^= 0x36
+		out[i] ^= 0x5c
+	}
+	return func(b []byte) [32]byte {
+		inner := sha256.Sum256(append(append(make([]byte, 0, 512), in[:]...), b...))
+		return sha256.Sum256(append(append(make([]byte, 0, 96), out[:]...), inner[:]...))
+	}
+}
+
+func TestMacIsHMAC(t *testing.T) {
+	for _, n := range []int{0, 1, 500, 5000} {
+		h := hmac.New(sha256.New, []byte(shapeKey))
+		h.Write(make([]byte, n))
+		if got := mac(shapeKey)(make([]byte, n)); !bytes.Equal(got[:], h.Sum(nil)) {
+			t.Errorf("%d bytes: %x", n, got)
+		}
 	}
 }
 
@@ -245,7 +257,7 @@ func anyShape() *rapid.Generator[Shape] {
 	return rapid.Custom(func(t *rapid.T) Shape {
 		var level [hashLevels]int
 		for l := range level {
-			if rapid.IntRange(0, 2).Draw(t, "ground") == 0 {
+			if rapid.Bool().Draw(t, "ground") {
 				level[l] = rapid.IntRange(0, len(kinds)-1).Draw(t, "kind")
 			}
 		}
@@ -320,7 +332,7 @@ func anyEdits(t *rapid.T, m map[string]string) []Edit {
 		out = append(out, Delete([]byte(k)))
 	}
 	have := slices.Sorted(maps.Keys(m))
-	switch rapid.SampledFrom([]string{"mixed", "mixed", "shrink", "append"}).Draw(t, "batch") {
+	switch rapid.SampledFrom([]string{"mixed", "shrink", "append"}).Draw(t, "batch") {
 	case "shrink":
 		from := rapid.IntRange(0, len(have)).Draw(t, "from")
 		to := rapid.IntRange(from, min(len(have), from+4)).Draw(t, "to")

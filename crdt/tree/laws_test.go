@@ -17,7 +17,7 @@ import (
 func TestSameEntriesSameNodes(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		w := anyWorld(t)
-		for range rapid.IntRange(1, 6).Draw(t, "batches") {
+		for range rapid.IntRange(2, 9).Draw(t, "batches") {
 			w.t = kept(t, apply(t, w.t, anyEdits(t, w.m)...))
 			if got, want := nodesOf(t, w.t), naiveNodes(w.g.shape, w.m); !slices.Equal(got, want) {
 				t.Fatalf("%d entries: %d nodes\n%v\nwant %d\n%v", len(w.m), len(got), got, len(want), want)
