@@ -38,9 +38,9 @@ internal/words: block !os !net !crypto/rand
 # signing is a function handed in.
 internal/message: block internal/wire !os !net !crypto/rand !crypto/ed25519
 
-# The planner of sync, sans-IO: no network, no clock, no randomness, so that a run
-# can be replayed from its seed.
-internal/replicate: block internal/planted !os !net !io !context !sync !crypto/rand !math/rand !math/rand/v2
+# The decisions of sync, sans-IO: no network, no clock, no randomness, so that a run
+# can be replayed from its seed. What is asked and answered are messages.
+internal/replicate: block internal/message internal/planted !os !net !io !context !sync !crypto/rand !math/rand !math/rand/v2
 
 # The chain: a fold over verified links. No clock, keys or network: every replica
 # must come to the same state, in every order.

@@ -13,6 +13,7 @@ import (
 	"github.com/toftdb/toft/gossip"
 	"github.com/toftdb/toft/internal/ledger"
 	"github.com/toftdb/toft/internal/message"
+	"github.com/toftdb/toft/internal/replicate"
 )
 
 // announcer tells a team what this node has, and takes in what the others tell.
@@ -338,30 +339,9 @@ func (a *announcer) apply(batch []heard) (news bool) {
 				n.stands(h.said.Device, db)
 			}
 		}
-		if !n.holds(a.c, h.said) {
+		if !replicate.Holds(teamView{a.c, n.ledger}, h.said) {
 			n.ahead(h.from)
 		}
 	}
 	return news
-}
-
-// holds reports whether everything an announcement names is here.
-func (n *Network) holds(c *ledger.Chain, said message.Announcement) bool {
-	for _, id := range said.Chain {
-		if !c.Has(id) {
-			return false
-		}
-	}
-	for _, h := range said.DBs {
-		d := n.ledger.Database(h.DB)
-		if d == nil {
-			return false
-		}
-		for _, id := range h.Heads {
-			if !d.Has(id) {
-				return false
-			}
-		}
-	}
-	return true
 }

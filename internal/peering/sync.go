@@ -24,12 +24,10 @@ import (
 // device that was away for a year.
 
 const (
-	roundTime   = 15 * time.Second // one question and its answer
-	fetchTime   = 60 * time.Second // one window of blocks
-	fetchWindow = 512              // blocks asked of Bitswap at once
-	fetchBytes  = 32 << 20         // and kept in memory until they are applied
-	maxRounds   = 10_000           // answers to one pull; each brought something
-	moveEvery   = 64               // blocks between two signs of progress
+	roundTime = 15 * time.Second // one question and its answer
+	fetchTime = 60 * time.Second // one window of blocks
+	maxRounds = 10_000           // answers to one pull; each brought something
+	moveEvery = 64               // blocks between two signs of progress
 )
 
 // pull asks one peer for everything it has that we lack, in all teams we share.
@@ -146,33 +144,28 @@ func (n *Network) pullTeam(ctx context.Context, p peer.ID, s network.Stream, c *
 // take applies what a peer says we lack of one database: inline commits first, the
 // rest over Bitswap, window by window in causal order.
 func (n *Network) take(ctx context.Context, p peer.ID, d *ledger.Database, r message.DBResponse) (applied int, err error) {
-	have := make(map[block.ID][]byte, len(r.Inline))
-	for _, data := range r.Inline {
-		have[block.Sum(data)] = data
-	}
-	lacking := slices.DeleteFunc(slices.Clone(r.Lacking), d.Has)
-	for len(lacking) > 0 {
-		window := lacking[:min(len(lacking), fetchWindow)]
-		full, err := n.fetch(ctx, p, d.Team(), window, have)
+	intake := replicate.NewIntake(r, d.Has)
+	for {
+		want, ok := intake.Next()
+		if !ok {
+			return applied, nil
+		}
+		if err := n.fetch(ctx, p, d.Team(), want, intake); err != nil {
+			return applied, err
+		}
+		window, err := intake.Ready()
 		if err != nil {
 			return applied, err
 		}
-		var in []ledger.Candidate
-		for _, id := range window {
-			data, ok := have[id]
-			if !ok {
-				break // full: what stands before it comes first
-			}
-			in = append(in, ledger.Candidate{Data: data, Linked: have})
-		}
-		if window = window[:len(in)]; len(in) == 0 {
-			return applied, fmt.Errorf("%d bytes of blocks came, but not the first", fetchBytes)
+		in := make([]ledger.Candidate, len(window))
+		for i, id := range window {
+			in[i] = ledger.Candidate{Data: intake.Given()[id], Linked: intake.Given()}
 		}
 		out, err := d.Commit(ctx, in)
 		applied += out.Applied
 		if err == nil && len(out.Needs) > 0 {
 			// Large values and operations stand in blocks of their own.
-			if _, err = n.fetch(ctx, p, d.Team(), out.Needs, have); err == nil {
+			if err = n.fetch(ctx, p, d.Team(), intake.Absent(out.Needs), intake); err == nil {
 				out, err = d.Commit(ctx, in)
 				applied += out.Applied
 			}
@@ -184,41 +177,31 @@ func (n *Network) take(ctx context.Context, p peer.ID, d *ledger.Database, r mes
 			n.blame(p, out.Rejected)
 		}
 		n.exchange.Added(window...)
-		for _, id := range window {
-			delete(have, id)
-		}
-		if full {
-			clear(have) // asked for again, rather than kept without bound
-		}
-		lacking = lacking[len(window):]
+		intake.Done()
 		n.moving(p)
 	}
-	return applied, nil
 }
 
-// fetch adds the blocks that have lacks, from the peer that told of them and from
-// any other member. It stops, full, when fetchBytes have come.
-func (n *Network) fetch(ctx context.Context, p peer.ID, c *ledger.Chain, ids []block.ID, have map[block.ID][]byte) (full bool, err error) {
-	want := slices.DeleteFunc(slices.Clone(ids), func(id block.ID) bool { _, ok := have[id]; return ok })
+// fetch gives blocks to an intake, from the peer that told of them and from any
+// other member, until it has enough.
+func (n *Network) fetch(ctx context.Context, p peer.ID, c *ledger.Chain, want []block.ID, into *replicate.Intake) error {
 	if len(want) == 0 {
-		return false, nil
+		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, fetchTime)
 	defer cancel()
-	size := 0
 	for f, err := range n.exchange.GetMany(ctx, want, n.holders(c, p)) {
 		if err != nil {
-			return false, fmt.Errorf("fetch %d blocks of %s: %w", len(want), c.ID(), err)
+			return fmt.Errorf("fetch %d blocks of %s: %w", len(want), c.ID(), err)
 		}
-		have[f.ID] = f.Data
-		if size += len(f.Data); size >= fetchBytes {
-			return true, nil
+		if !into.Give(f.ID, f.Data) {
+			return nil
 		}
-		if len(have)%moveEvery == 0 {
+		if len(into.Given())%moveEvery == 0 {
 			n.moving(p)
 		}
 	}
-	return false, nil
+	return nil
 }
 
 // blame tells once of a peer that sends what is refused; how much of it came is
@@ -298,23 +281,22 @@ func (n *Network) serveSync(s network.Stream) {
 // forbidden look the same.
 func (n *Network) answer(p peer.ID, req message.Request) message.Response {
 	var resp message.Response
-	room := room{bytes: message.MaxInline, ids: message.MaxLacking}
-	for _, t := range req.Teams {
-		c := n.ledger.Chain(t.Team)
-		if c == nil || !n.gate.Shares(p, t.Team) {
+	room := replicate.NewRoom()
+	for _, q := range req.Teams {
+		c := n.ledger.Chain(q.Team)
+		if c == nil || !n.gate.Shares(p, q.Team) {
 			continue
 		}
-		sum := c.Summary()
-		if t.Summary == sum {
-			resp.Teams = append(resp.Teams, message.TeamResponse{Team: t.Team, Equal: true})
+		r, err := replicate.Answer(teamView{c, n.ledger}, q, &room)
+		if err != nil {
+			n.o.Log.Error("own chain cannot be served", "team", c.ID(), "err", err)
+		}
+		switch {
+		case r.Equal:
 			n.agreed(c, p)
-			continue
-		}
-		r := message.TeamResponse{Team: t.Team, Summary: sum}
-		if len(t.ChainHeads) > 0 || len(t.DBs) > 0 || t.Summary == nothingYet() {
-			n.fill(c, &r, t, &room)
-			n.shown(c, p, t, r)
-			if n.behind(c, t) {
+		case !replicate.Compares(q):
+			n.shown(c, p, q, r)
+			if replicate.Behind(teamView{c, n.ledger}, q) {
 				n.ahead(p)
 			}
 		}
@@ -327,90 +309,54 @@ func (n *Network) answer(p peer.ID, req message.Request) message.Response {
 // joiner says, who has no chain heads to name.
 func nothingYet() [32]byte { return message.Summary(nil, nil) }
 
-// room is what is left in one response, over all its databases.
-type room struct {
-	bytes int // of commits inline
-	ids   int // of commits lacking: a frame holds those of one large database
+// teamView and replicaView are what the decisions of sync see of a ledger.
+type teamView struct {
+	*ledger.Chain
+	l *ledger.Ledger
 }
 
-// fill puts into r what the asker of t lacks.
-func (n *Network) fill(c *ledger.Chain, r *message.TeamResponse, t message.TeamRequest, left *room) {
-	r.ChainHeads = c.Heads()
-	size := 0
-	for _, id := range c.Since(t.ChainHeads) {
-		u, err := n.ledger.Stored(id)
-		if err != nil {
-			n.o.Log.Error("own chain cannot be served", "team", c.ID(), "err", err)
-			return
-		}
-		if size += len(u.Data()); size > message.MaxInlineLinks || len(r.Links) == message.MaxLinks {
-			r.MoreLinks = true
-			break
-		}
-		r.Links = append(r.Links, u.Data())
+func (t teamView) Replicas() (out []replicate.Replica) {
+	for _, d := range t.Databases() {
+		out = append(out, replicaView{d})
 	}
-	if r.MoreLinks || c.Provisional() {
-		return // chain before data; and nothing of ours before the join is confirmed
-	}
-	asked := map[block.DBID][]byte{}
-	for _, db := range t.DBs {
-		asked[db.DB] = db.Frontier
-	}
-	for _, d := range c.Databases() {
-		if db, ok := n.answerDB(d, asked[d.ID()], left); ok {
-			r.DBs = append(r.DBs, db)
-		}
-	}
+	return out
 }
 
-// answer tells what a holder of an encoded frontier lacks of this database.
-func (n *Network) answerDB(d *ledger.Database, frontier []byte, left *room) (message.DBResponse, bool) {
+func (t teamView) Replica(id block.DBID) (replicate.Replica, bool) {
+	d := t.l.Database(id)
+	return replicaView{d}, d != nil && d.Team() == t.Chain
+}
+
+func (t teamView) Stored(id block.ID) ([]byte, error) {
+	u, err := t.l.Stored(id)
+	if err != nil {
+		return nil, err
+	}
+	return u.Data(), nil
+}
+
+type replicaView struct{ *ledger.Database }
+
+func (d replicaView) Standing() message.DBHeads { return d.Heads() }
+
+func (d replicaView) Since(frontier []byte) (ours []byte, lacking []block.ID, err error) {
 	theirs, err := crdt.ParseFrontier(frontier)
 	if err != nil {
-		return message.DBResponse{}, false
+		return nil, nil, err
 	}
-	r := message.DBResponse{DBHeads: d.Heads()}
-	err = d.View(func(rep *crdt.Replica) error {
-		r.Frontier = rep.Frontier().Encode()
-		r.Lacking = rep.Since(theirs)
+	err = d.View(func(r *crdt.Replica) error {
+		ours, lacking = r.Frontier().Encode(), r.Since(theirs)
 		return nil
 	})
-	if err != nil {
-		return message.DBResponse{}, false
-	}
-	if len(r.Lacking) > left.ids {
-		r.Lacking, r.More = r.Lacking[:left.ids], true
-	}
-	left.ids -= len(r.Lacking)
-	for _, id := range r.Lacking {
-		u, err := n.ledger.Stored(id)
-		if err != nil || len(u.Data()) > left.bytes || len(r.Inline) == message.MaxInlineCommits {
-			break
-		}
-		left.bytes -= len(u.Data())
-		r.Inline = append(r.Inline, u.Data())
-	}
-	return r, true
+	return ours, lacking, err
 }
 
-// behind reports whether the asker knows something we do not.
-func (n *Network) behind(c *ledger.Chain, t message.TeamRequest) bool {
-	for _, id := range t.ChainHeads {
-		if !c.Has(id) {
-			return true
-		}
+func (d replicaView) Covers(frontier []byte) bool {
+	theirs, err := crdt.ParseFrontier(frontier)
+	if err != nil {
+		return true
 	}
-	for _, db := range t.DBs {
-		d := n.ledger.Database(db.DB)
-		theirs, err := crdt.ParseFrontier(db.Frontier)
-		if d == nil || err != nil {
-			continue
-		}
-		covered := true
-		_ = d.View(func(r *crdt.Replica) error { covered = r.Covers(theirs); return nil })
-		if !covered {
-			return true
-		}
-	}
-	return false
+	covered := true
+	_ = d.View(func(r *crdt.Replica) error { covered = r.Covers(theirs); return nil })
+	return covered
 }

@@ -116,7 +116,7 @@ func TestLyingResponders(t *testing.T) {
 			}
 		}, replicate.Equal, false},
 		"ids it never serves": {func(w *trio) func(network.Stream, message.Request) bool {
-			ids := unknown(8 * fetchWindow)
+			ids := unknown(8 * replicate.Window)
 			return func(s network.Stream, req message.Request) bool {
 				return says(s, w.answer(req, message.DBResponse{Lacking: ids, More: true}))
 			}
@@ -325,9 +325,9 @@ func TestLackingIsBoundedOverAllDatabases(t *testing.T) {
 	two := a.database(c, "more")
 	puts(t, one, "x", 6)
 	puts(t, two, "x", 6)
-	left := room{bytes: 0, ids: 8}
-	var r message.TeamResponse
-	a.fill(c, &r, message.TeamRequest{Team: c.ID(), ChainHeads: c.Heads()}, &left)
+	left := replicate.Room{Bytes: 0, IDs: 8}
+	r, err := replicate.Answer(teamView{c, a.ledger}, message.TeamRequest{Team: c.ID(), ChainHeads: c.Heads()}, &left)
+	require.NoError(t, err)
 	require.Len(t, r.DBs, 2)
 	require.Len(t, r.DBs[0].Lacking, 6)
 	require.False(t, r.DBs[0].More)
@@ -340,11 +340,11 @@ func TestManyWindows(t *testing.T) {
 	t.Parallel()
 	a, b := newDevice(t, "ann"), newDevice(t, "bob")
 	c, dbA := a.found("fam")
-	puts(t, dbA, "doc", 2*fetchWindow+10)
+	puts(t, dbA, "doc", 2*replicate.Window+10)
 	put(t, dbA, "large", crdt.Doc{"text": strings.Repeat("x", 200<<10)})
 	_, dbB := b.join(a, c)
 	same(t, dbA, dbB)
-	require.Equal(t, 2*fetchWindow+11, count(dbB))
+	require.Equal(t, 2*replicate.Window+11, count(dbB))
 }
 
 // Commits of A reach C through B, which is connected to both, live.

@@ -1,4 +1,5 @@
-// Package replicate decides whom to ask for what is missing: the planner of sync.
+// Package replicate decides whom to ask for what is missing, and what to answer:
+// the [Planner] of sync and the two ends of a pull.
 //
 // It does no input or output. Events go in, actions come out, and the caller,
 // which owns the streams, carries them out:
@@ -32,5 +33,10 @@
 //
 // Time and randomness are handed in: the same events and the same random numbers
 // give the same actions, so any run can be replayed from its seed. The package
-// knows neither streams nor messages nor what is pulled.
+// knows neither streams nor how anything is stored, sealed or judged.
+//
+// The two ends of a pull decide here too: [Answer] says what an asker lacks, from
+// what a [Team] and its [Replica]s tell; an [Intake] walks the asker through the
+// answer window by window; [Behind] and [Holds] notice in passing that the other
+// side knows more.
 package replicate
