@@ -47,6 +47,9 @@
 //   - A late cancel of one fetch hits the same want of the next one, which hangs.
 //     Here: wants are counted over all fetches, and of several entries about one
 //     block in one message the last counts.
+//   - Its server takes a want off the queue some time after the answer has gone,
+//     and until then forgets a second one for the same block that tells it nothing
+//     new. Here: who hears nothing for 1.5 s asks once more.
 //   - Simulated DONT_HAVEs after 50 ms call healthy peers dead. Here: a peer is
 //     silent only when no byte of it came for 1.5 s.
 //   - A peer that does not read holds senders for minutes. Here: two of 128, for
