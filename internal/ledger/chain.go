@@ -30,10 +30,13 @@ type Chain struct {
 
 	mu      sync.Mutex
 	log     *team.Chain
-	arrival uint64                         // number of the next link on disk
-	parked  map[block.ID]*block.Unverified // waiting for a parent or a key
-	queue   []block.ID                     // the parked ones as they came
-	unsaved []*block.Block                 // in log, but the disk failed: go first next time
+	arrival uint64                            // number of the next link on disk
+	parked  map[block.ID]*block.Unverified    // waiting for a parent or a key
+	queue   []block.ID                        // the parked ones as they came
+	unsaved []*block.Block                    // in log, but the disk failed: go first next time
+	made    map[block.Generation][]block.ID   // links in log that made one → their parents
+	closed  map[block.Generation]*block.Block // those whose history layer was not opened yet
+	wanted  map[block.ID]*block.Block         // blocks that a link names and that are not here
 	info    info
 	cuts    bool     // there is a link that takes something away
 	stood   [32]byte // standing when commits were last judged
@@ -88,131 +91,6 @@ func (c *Chain) settled() {
 	}
 }
 
-// Link composes, signs and stores one link of our own on top of the present heads.
-// What the rules do not allow is refused before anything is written.
-func (c *Chain) Link(ctx context.Context, content team.Content, boxes []block.BoxGroup) (block.ID, error) {
-	id, err := c.add(ctx, content, boxes)
-	if err == nil {
-		c.settled()
-	}
-	return id, err
-}
-
-func (c *Chain) add(ctx context.Context, content team.Content, boxes []block.BoxGroup) (block.ID, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	me := c.n.o.Identity.Device()
-	if err := c.log.Check(me, content); err != nil {
-		return block.ID{}, err
-	}
-	st := c.State()
-	gen, ok := st.WriteGeneration()
-	if !ok || !c.n.keys.Has(c.id, gen) {
-		return block.ID{}, fmt.Errorf("team %q has no key this device may write under: wait for a member who can box it", st.Name())
-	}
-	self, ok := st.Device(me)
-	if !ok {
-		return block.ID{}, fmt.Errorf("this device is not in team %q", st.Name())
-	}
-	heads := c.log.Parents()
-	h := block.Header{
-		Kind: block.KindLink, Team: c.id, Generation: gen, Parents: len(heads), Links: heads,
-		Author: me, Seat: self.Seat, Boxes: boxes,
-	}
-	b, l, err := c.compose(h, content)
-	if err != nil {
-		return block.ID{}, err
-	}
-	if err := c.persist(ctx, b); err != nil {
-		return block.ID{}, err
-	}
-	if err := c.log.Add(l); err != nil {
-		return block.ID{}, fmt.Errorf("own link: %w", err)
-	}
-	c.cuts = c.cuts || takesAway(content)
-	c.opened(b)
-	c.publish()
-	return b.ID, nil
-}
-
-// compose encodes and seals the layers of a link and signs it.
-func (c *Chain) compose(h block.Header, content team.Content) (*block.Block, *team.UnverifiedLink, error) {
-	layers, err := team.Encode(content, c.n.Now())
-	if err != nil {
-		return nil, nil, err
-	}
-	var body team.Body
-	if body.Roster, err = c.n.keys.Seal(vault.Roster, h, layers.Roster); err != nil {
-		return nil, nil, err
-	}
-	if len(layers.Private) > 0 {
-		if body.Private, err = c.n.keys.Seal(vault.Private, h, layers.Private); err != nil {
-			return nil, nil, err
-		}
-	}
-	b, err := c.n.o.Identity.SignBlock(h, body.Encode())
-	if err != nil {
-		return nil, nil, err
-	}
-	l, err := team.Parse(b, layers)
-	return b, l, err
-}
-
-// persist makes links durable, numbered as they arrived: first those that the disk
-// did not take before, or the chain on disk would have a gap.
-func (c *Chain) persist(ctx context.Context, blocks ...*block.Block) error {
-	blocks = append(slices.Clip(c.unsaved), blocks...)
-	batch := c.n.o.Store.NewBatch()
-	c.stage(batch, blocks...)
-	if err := c.n.durable(ctx, batch); err != nil {
-		return fmt.Errorf("store chain of %s: %w", c.id, err)
-	}
-	c.arrival += uint64(len(blocks))
-	c.unsaved = nil
-	return nil
-}
-
-// stage adds links to a batch, in the order given.
-func (c *Chain) stage(batch *store.Batch, blocks ...*block.Block) {
-	for i, b := range blocks {
-		batch.Set(store.Block(b.ID), b.Data)
-		batch.Set(store.LinkIndex(c.id, c.arrival+uint64(i)), b.ID[:])
-	}
-}
-
-// opened takes what a link that counts brings for us: keys in boxes, and the keys
-// of older generations under a new one.
-func (c *Chain) opened(b *block.Block) {
-	if makes(b) {
-		c.gens.Store(b.ID.Hint(), block.Generation(b.ID))
-	}
-	if _, err := c.n.keys.OpenBoxes(c.id, b.ID, b.Header.Author, b.Header.Boxes); err != nil {
-		c.n.o.Log.Warn("lockbox refused", "team", c.id, "link", b.ID, "err", err)
-	}
-	c.history(b)
-}
-
-// makes reports whether a link makes a generation: genesis does, and whatever seals
-// the history of keys under a new one.
-func makes(b *block.Block) bool {
-	body, err := team.ParseBody(b.Body)
-	return b.Header.Genesis() || err == nil && len(body.History) > 0
-}
-
-// history opens the history layers of a link that makes a generation we hold.
-func (c *Chain) history(b *block.Block) {
-	body, err := team.ParseBody(b.Body)
-	if err != nil || len(body.History) == 0 {
-		return // genesis, or no generation made
-	}
-	gen := block.Generation(b.ID)
-	if c.n.keys.Has(c.id, gen) || c.n.keys.HasRoute(c.id, gen) {
-		if _, err := c.n.keys.OpenHistory(b.Header, gen, body.History, body.RouteHistory); err != nil {
-			c.n.o.Log.Warn("history of keys refused", "team", c.id, "link", b.ID, "err", err)
-		}
-	}
-}
-
 // Receive takes links from a peer (or from disk), in any order. What cannot be
 // judged yet waits; what is not allowed is dropped. It returns how many are new.
 func (c *Chain) Receive(ctx context.Context, raw [][]byte) (added int, err error) {
@@ -249,17 +127,24 @@ func (c *Chain) take(ctx context.Context, raw [][]byte) (added int, err error) {
 		c.parked[u.ID] = u
 		c.queue = append(c.queue, u.ID)
 	}
+	added, failed := c.absorb(ctx, fresh...)
+	return added, errors.Join(failed, err)
+}
+
+// absorb adds what can be added of the parked links and makes it durable, behind
+// those that were added before.
+func (c *Chain) absorb(ctx context.Context, fresh ...*block.Block) (added int, err error) {
 	fresh = append(fresh, c.settle()...)
 	added = len(c.unsaved) + len(fresh)
 	if added == 0 {
+		return 0, nil
+	}
+	if err := c.persist(ctx, nil, fresh...); err != nil {
+		c.unsaved = append(c.unsaved, fresh...)
 		return 0, err
 	}
-	if failed := c.persist(ctx, fresh...); failed != nil {
-		c.unsaved = append(c.unsaved, fresh...)
-		return 0, failed
-	}
 	c.publish()
-	return added, err
+	return added, nil
 }
 
 // settle adds parked links, in the order they came, until nothing moves any more.
@@ -288,9 +173,18 @@ func (c *Chain) settle() (fresh []*block.Block) {
 	return fresh
 }
 
-// bootstrap lets a joiner in: the ADMIT it was told of has its box, and from that
-// key the history layers open every older one.
+// bootstrap opens boxes in links that wait, for they may wait for what is in them.
+// It lets a joiner in: the ADMIT it was told of has its box, and from that key the
+// history layers open every older one. And it takes the box that mends a missing
+// one: of a generation whose link was added, so that its commitment is known and no
+// other key can be slipped under its name.
 func (c *Chain) bootstrap() {
+	for _, u := range c.parked {
+		if b := c.mending(u); b != nil {
+			c.unbox(b, b.Header.Boxes)
+			c.unfold()
+		}
+	}
 	if u := c.parked[c.info.Seat]; u != nil {
 		if gen, ok := c.sealedUnder(u.GenerationHint); ok {
 			if b, err := u.Verify(c.id, gen); err == nil {
@@ -310,11 +204,30 @@ func (c *Chain) bootstrap() {
 				continue
 			}
 			if b, err := u.Verify(c.id, under); err == nil {
-				c.history(b)
-				progress = c.n.keys.Has(c.id, under)
+				progress = c.history(b) > 0 || progress
 			}
 		}
 	}
+}
+
+// mending returns a parked link, verified, that boxes a key we lack of a generation
+// that was added; else nil.
+func (c *Chain) mending(u *block.Unverified) *block.Block {
+	if !slices.ContainsFunc(u.Boxes(), func(g block.BoxGroup) bool {
+		_, made := c.made[g.Generation]
+		return made && !c.n.keys.Has(c.id, g.Generation)
+	}) {
+		return nil
+	}
+	under, ok := c.sealedUnder(u.GenerationHint)
+	if !ok {
+		return nil
+	}
+	b, err := u.Verify(c.id, under)
+	if err != nil {
+		return nil
+	}
+	return b
 }
 
 // errNoGeneration: the link is sealed under a generation whose link we lack.
@@ -341,8 +254,7 @@ func (c *Chain) try(u *block.Unverified) (*block.Block, error) {
 	if err := c.log.Add(l); err != nil {
 		return nil, err
 	}
-	c.cuts = c.cuts || takesAway(l.Content)
-	c.opened(b)
+	c.joined(b, l)
 	return b, nil
 }
 
@@ -440,7 +352,11 @@ func (n *Ledger) newChain(u *block.Unverified) (*Chain, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Chain{n: n, id: block.TeamID(b.ID), log: log, parked: map[block.ID]*block.Unverified{}}
+	c := &Chain{
+		n: n, id: block.TeamID(b.ID), log: log, parked: map[block.ID]*block.Unverified{},
+		made:   map[block.Generation][]block.ID{block.Generation(b.ID): nil},
+		closed: map[block.Generation]*block.Block{}, wanted: map[block.ID]*block.Block{},
+	}
 	c.state.Store(log.State())
 	c.gens.Store(b.ID.Hint(), block.Generation(b.ID))
 	if _, err := n.keys.OpenBoxes(block.TeamID{}, b.ID, b.Header.Author, b.Header.Boxes); err != nil {

@@ -146,6 +146,19 @@ func (c *Chain) Agreed(ctx context.Context, dev block.Device) (ended bool, err e
 	return true, c.keepInfo(ctx)
 }
 
+// Expect notes the ADMIT link that this device was promised, where the chain is here
+// already and does not seat it (any more). The join is provisional again. It does
+// nothing for a device that is on the team.
+func (c *Chain) Expect(ctx context.Context, seat block.ID) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.State().Active(c.n.Me()) || c.info.Seat == seat {
+		return nil
+	}
+	c.info.Seat, c.info.Provisional = seat, true
+	return c.keepInfo(ctx)
+}
+
 // info is this device's own record of a team.
 type info struct {
 	Personal    bool     `cbor:"1,keyasint,omitempty"`

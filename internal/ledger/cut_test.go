@@ -6,7 +6,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/toftdb/toft/block"
 	"github.com/toftdb/toft/crdt"
 	"github.com/toftdb/toft/internal/vault"
 	"github.com/toftdb/toft/team"
@@ -25,60 +24,24 @@ func demote(x *device, db *Database) team.SetRole {
 	return team.SetRole{Member: x.id.Device(), Role: team.RoleReader, Heads: vouch(db)}
 }
 
-// remove takes x off the team and makes a generation for those who stay: what the
-// door will do in one command.
-func (d *device) remove(c *Chain, x *device, db *Database, stay ...*device) {
+// remove takes x off the team.
+func (d *device) remove(c *Chain, x *device) RemovalPlan {
 	d.t.Helper()
-	secret, err := vault.NewSecret(d.o.Rand)
+	p, err := c.Remove(d.t.Context(), x.Me(), RemoveOptions{})
 	require.NoError(d.t, err)
-	commitment := vault.Commitment(secret)
-	group := block.BoxGroup{Purpose: block.BoxGeneration, Commitment: commitment}
-	for _, s := range append(stay, d) {
-		box, err := vault.SealBox(vault.BoxContext{
-			Purpose: block.BoxGeneration, Team: c.id, Commitment: commitment, Author: d.Me(),
-		}, s.id.BoxKey(), secret)
-		require.NoError(d.t, err)
-		group.Boxes = append(group.Boxes, box)
-	}
-	st := c.State()
-	self, _ := st.Device(d.Me())
-	gen, _ := st.WriteGeneration()
-	heads := c.log.Parents()
-	h := block.Header{
-		Kind: block.KindLink, Team: c.id, Generation: gen, Parents: len(heads), Links: heads,
-		Author: d.Me(), Seat: self.Seat, Boxes: []block.BoxGroup{group},
-	}
-	block.SortBoxes(h.Boxes)
-	content := team.RemoveMember{Removal: team.Removal{
-		Target: x.Me(), Heads: vouch(db),
-		Keys: &team.Keys{Key: commitment, Route: vault.RouteCommitment(vault.RouteKey(c.id, secret))},
-	}}
-	layers, err := team.Encode(content, d.Now())
-	require.NoError(d.t, err)
-	var body team.Body
-	body.Roster, err = d.keys.Seal(vault.Roster, h, layers.Roster)
-	require.NoError(d.t, err)
-	body.Private, err = d.keys.Seal(vault.Private, h, layers.Private)
-	require.NoError(d.t, err)
-	body.History, body.RouteHistory, err = d.keys.SealHistory(secret, h, []block.Generation{gen})
-	require.NoError(d.t, err)
-	b, err := d.id.SignBlock(h, body.Encode())
-	require.NoError(d.t, err)
-	n, err := c.Receive(d.t.Context(), [][]byte{b.Data})
-	require.NoError(d.t, err)
-	require.Equal(d.t, 1, n)
 	require.False(d.t, c.State().Active(x.Me()))
+	return p
 }
 
 // Bob writes two commits that ann saw and two that she did not, and ann takes his
 // right to write. On every replica the last two are void, whatever arrives first.
 func TestACutIsJudgedAlikeInEveryOrder(t *testing.T) {
-	cuts := map[string]func(ann *device, c *Chain, bob *device, db *Database, others ...*device){
-		"demotion": func(ann *device, c *Chain, bob *device, db *Database, _ ...*device) {
+	cuts := map[string]func(ann *device, c *Chain, bob *device, db *Database){
+		"demotion": func(ann *device, c *Chain, bob *device, db *Database) {
 			ann.link(c, demote(bob, db), nil)
 		},
-		"removal": func(ann *device, c *Chain, bob *device, db *Database, others ...*device) {
-			ann.remove(c, bob, db, others...)
+		"removal": func(ann *device, c *Chain, bob *device, _ *Database) {
+			ann.remove(c, bob)
 		},
 	}
 	for name, cut := range cuts {
@@ -102,7 +65,7 @@ func TestACutIsJudgedAlikeInEveryOrder(t *testing.T) {
 			put(t, bobs, "unseen", "1")
 			all := commits(t, bobs)
 			require.Len(t, all, 5)
-			cut(ann, c, bob, db, watchers...)
+			cut(ann, c, bob, db)
 			want := map[string]string{"ann's": "1", "seen": "2"}
 			require.Equal(t, want, docs(t, db))
 
@@ -160,7 +123,7 @@ func TestWhoIsRemovedReadsNothingNew(t *testing.T) {
 	_, eves := ann.join(c, eve)
 	put(t, db, "old", "1")
 	meet(t, db, eves)
-	ann.remove(c, eve, db, bob)
+	ann.remove(c, eve)
 	ann.tell(c, bob)
 	ann.tell(c, eve)
 	put(t, db, "new", "2")

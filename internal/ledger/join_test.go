@@ -20,7 +20,7 @@ func TestAJoinerComesToTheSameStateInEveryOrder(t *testing.T) {
 	c, db := ann.found("fam")
 	ann.join(c, eve)
 	put(t, db, "a", "1")
-	ann.remove(c, eve, db)
+	ann.remove(c, eve)
 	more := ann.addDB(c, "more")
 	seat := ann.admit(c, bob, team.InviteMember)
 	put(t, db, "b", "2")

@@ -222,8 +222,12 @@ func (l *Ledger) follow(c *Chain) {
 
 // Begin starts the chain of a team this device has been admitted to: genesis is its
 // first link, seat the ADMIT link that was promised. The join is provisional until
-// somebody else vouches for it.
+// somebody else vouches for it. A chain that is here already, of a team this device
+// was in or of a join that broke off, waits for the new seat.
 func (l *Ledger) Begin(ctx context.Context, genesis *block.Unverified, seat block.ID) (*Chain, error) {
+	if c := l.Chain(block.TeamID(genesis.ID)); c != nil {
+		return c, c.Expect(ctx, seat)
+	}
 	c, err := l.newChain(genesis)
 	if err != nil {
 		return nil, err

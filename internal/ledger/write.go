@@ -137,6 +137,9 @@ func (d *Database) writeGroup(group []*request) {
 }
 
 func (d *Database) draftAndCommit(group []*request) error {
+	if err := d.team.Ready(context.Background()); err != nil {
+		return err
+	}
 	d.writing.Lock()
 	defer d.writing.Unlock()
 	st := d.team.State()
@@ -145,8 +148,8 @@ func (d *Database) draftAndCommit(group []*request) error {
 	if !ok || !st.CanWrite(me) {
 		return fmt.Errorf("%w in team %q: its role is %s", ErrForbidden, st.Name(), st.Role(me))
 	}
-	gen, ok := st.WriteGeneration()
-	if !ok || !d.n.keys.Has(d.team.id, gen) {
+	gen, ok := d.team.writable()
+	if !ok {
 		return fmt.Errorf("%w in team %q", ErrNoKey, st.Name())
 	}
 	author := crdt.Author{
