@@ -187,17 +187,30 @@ func (e *needError) Error() string { return fmt.Sprintf("%d linked blocks are mi
 // errTeamHeads: the commit was made under links of the chain we do not have.
 var errTeamHeads = errors.New("made under team links not known here")
 
-// judge verifies, opens and parses a commit, fills in its linked blocks, and asks
-// the team chain whether it counts. Before are commits that come in the same batch
-// and are not in the replica yet; nil for a commit from our own store, which was
-// verified when it was stored.
+// judge opens a commit, fills in its linked blocks, and asks the team chain whether
+// it counts. Before are commits that come in the same batch and are not in the
+// replica yet; nil for a commit from our own store, which was verified when it was
+// stored.
 func (d *Database) judge(u *block.Unverified, linked map[block.ID][]byte, before map[block.ID]*crdt.Commit) (judged, error) {
+	j, err := d.unseal(u, linked, before != nil)
+	if err != nil {
+		return judged{}, err
+	}
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	j.validity, err = d.verdict(j.commit, before)
+	return j, err
+}
+
+// unseal opens and parses a commit and fills in its linked blocks; with verify its
+// signature is checked too.
+func (d *Database) unseal(u *block.Unverified, linked map[block.ID][]byte, verify bool) (judged, error) {
 	gen, ok := d.team.Generation(u.GenerationHint)
 	if !ok {
 		return judged{}, errTeamHeads
 	}
 	resolve := u.Resolve
-	if before != nil {
+	if verify {
 		resolve = u.Verify
 	}
 	b, err := resolve(d.team.id, gen)
@@ -232,10 +245,7 @@ func (d *Database) judge(u *block.Unverified, linked map[block.ID][]byte, before
 	if len(need.ids) > 0 {
 		return judged{}, &need
 	}
-	d.mu.RLock()
-	defer d.mu.RUnlock()
-	j.validity, err = d.verdict(c, before)
-	return j, err
+	return j, nil
 }
 
 // openLinked opens an operation or value block of this database.

@@ -73,6 +73,8 @@ type Ledger struct {
 	teams    map[block.TeamID]*Chain
 	dbs      map[block.DBID]*Database
 
+	past pastStates // opened states of the past, over all databases
+
 	// Refused counts links and commits that were refused since the start.
 	Refused atomic.Int64
 
@@ -90,7 +92,7 @@ func Open(o Options) (*Ledger, error) {
 		o.Committed = func(*Database, *block.Block) {}
 	}
 	l := &Ledger{
-		o: o, keys: vault.NewKeyring(o.Identity), done: make(chan struct{}),
+		o: o, keys: vault.NewKeyring(o.Identity), done: make(chan struct{}), past: newPastStates(),
 		teams: map[block.TeamID]*Chain{}, dbs: map[block.DBID]*Database{},
 	}
 	ids, err := Teams(o.Store)

@@ -1,0 +1,5 @@
+//go:build !race
+
+package ledger
+
+const longHistory = 10_000

@@ -1,0 +1,7 @@
+//go:build race
+
+package ledger
+
+// longHistory is how many commits the test of a long history makes: the race
+// detector makes each ten times as slow, and what it looks for shows in a few.
+const longHistory = 1_500
