@@ -72,8 +72,9 @@ func (g *graph) Frontier() Frontier {
 
 // Since returns the commits that a holder of f lacks, in causal order. Where the
 // two sides hold different commits under one seq, or an actor has forked here, it
-// errs on the side of more. It cannot see a twin below the other's tip: heads the
-// other side does not know, and what [Replica.Missing] names, are asked for by ID.
+// errs on the side of more: all that the fork can reach, because a frontier does not
+// tell where two lines parted. A longer line hides its twins from the shorter one;
+// the side with the shorter is then told of the other's when it asks.
 func (g *graph) Since(f Frontier) []block.ID {
 	var lacking []*held
 	for _, log := range g.logs {
@@ -96,6 +97,11 @@ func (f Frontier) tip(a block.Actor) Tip {
 	return f[i]
 }
 
+// forkReach is how far below a tip that differs the two lines may have parted: how
+// many commits a disk may be rolled back by. Half of what one answer of sync names,
+// so that the answer has room for what else is lacking.
+const forkReach = 32_768
+
 // since returns the commits of an actor that a holder of tip t lacks.
 func (l *actorLog) since(t Tip) (list []*held) {
 	from := t.Seq + 1
@@ -103,7 +109,7 @@ func (l *actorLog) since(t Tip) (list []*held) {
 		from = min(from, seq)
 	}
 	if own := l.at(t.Seq); len(own) == 1 && own[0].ID.Hint() != t.Hint {
-		from = min(from, t.Seq)
+		from = min(from, max(t.Seq, forkReach)-forkReach+1)
 	}
 	for seq := from; seq <= uint64(len(l.commits)); seq++ {
 		list = append(list, l.at(seq)...)

@@ -136,6 +136,39 @@ func TestFrontiers(t *testing.T) {
 	}
 }
 
+// A disk that was rolled back writes its seqs a second time. Frontiers alone bring
+// the two lines together, however long each became and whoever asks first.
+func TestFrontiersFindTheTwinsOfAFork(t *testing.T) {
+	for _, n := range [][2]int{{1, 1}, {4, 2}, {2, 4}, {3, 3}} {
+		a, b := newSite(t, "A"), newSite(t, "A")
+		for i := range 3 {
+			a.write(put(fmt.Sprint("both", i), `{}`))
+		}
+		b.pull(a)
+		for i := range n[0] {
+			a.write(put(fmt.Sprint("a", i), `{}`))
+		}
+		for i := range n[1] {
+			b.write(put(fmt.Sprint("b", i), `{}`))
+		}
+		ask := func(s, o *site) {
+			for _, id := range o.Since(s.Frontier()) {
+				c, _ := o.Commit(id)
+				if !s.Has(id) && len(s.unknown(c.Parents)) == 0 {
+					s.add(c)
+				}
+			}
+		}
+		for range 2 {
+			ask(a, b)
+			ask(b, a)
+		}
+		if !slices.Equal(a.Heads(), b.Heads()) || a.Len() != 3+n[0]+n[1] || a.Digest() != b.Digest() {
+			t.Errorf("lines of %v: %d and %d commits, heads %d and %d", n, a.Len(), b.Len(), len(a.Heads()), len(b.Heads()))
+		}
+	}
+}
+
 func (s *site) collect(id block.ID, into map[block.ID]bool) {
 	if into[id] {
 		return

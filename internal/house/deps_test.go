@@ -104,6 +104,10 @@ node/api/apitest: node/api block uuid testify
 # These rules.
 internal/house:
 
+# Whole worlds of the pure rooms, replayed from a seed. Tests only: nothing may
+# come to depend on a simulation.
+internal/sim:
+
 # Whole nodes and real processes. Tests only.
 e2e:
 `

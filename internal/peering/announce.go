@@ -166,6 +166,9 @@ func (a *announcer) sayLoop() {
 		if err := a.say(); err != nil {
 			n.o.Log.Debug("announcement not sent", "team", a.c.ID(), "err", err)
 		}
+		if !a.reachesAll() {
+			n.plan(replicate.News{})
+		}
 		if pause <= maxAgain {
 			again.Reset(pause)
 		}
@@ -184,6 +187,17 @@ func (a *announcer) allAgree() bool {
 			if !a.n.Agrees(d, p) {
 				return false
 			}
+		}
+	}
+	return true
+}
+
+// reachesAll reports whether every connected member is on the topic, as far as we see.
+func (a *announcer) reachesAll() bool {
+	on := a.topic.Peers()
+	for _, p := range a.n.host.Network().Peers() {
+		if a.n.gate.Shares(p, a.c.ID()) && !slices.Contains(on, p) {
+			return false
 		}
 	}
 	return true

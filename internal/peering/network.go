@@ -94,6 +94,10 @@ const maxJoins = 4
 // dialTime is how long one member may take to answer a dial.
 const dialTime = 5 * time.Second
 
+// maxPause bounds the pause between two dials of a member: with [dialTime] less than
+// half a minute, after which a network that came back shall be in use.
+const maxPause = 20 * time.Second
+
 // Start puts the ledger on the host.
 func Start(o Options) (*Network, error) {
 	n := &Network{
@@ -348,7 +352,7 @@ func (n *Network) dialLoop() {
 			return
 		case <-wait.C:
 		}
-		pause = min(pause*3/2, 30*time.Second)
+		pause = min(pause*3/2, maxPause)
 	}
 }
 

@@ -126,9 +126,31 @@ func (p *Planner) round(now time.Time) {
 	if now.Before(p.next) {
 		return
 	}
-	p.next = now.Add(p.jitter(p.o.Every))
-	if q := p.pick(func(q *peer) bool { return !q.flying && !q.wanted }); q != nil {
+	every := p.o.Every
+	if p.news > 0 {
+		p.news--
+		every = p.o.Soon
+	}
+	p.next = now.Add(p.jitter(every))
+	idle := func(q *peer) bool { return !q.flying && !q.wanted }
+	q := p.pick(func(q *peer) bool { return idle(q) && !q.told })
+	if q == nil {
+		q = p.pick(idle)
+	}
+	if q != nil {
+		q.told = true
 		p.want(q, now, OnTimer)
+	}
+}
+
+// spread makes the next rounds come soon: whoever is asked learns that we have news.
+func (p *Planner) spread(now time.Time) {
+	p.news = newsRounds
+	for _, q := range p.peers {
+		q.told = false
+	}
+	if soon := now.Add(p.jitter(p.o.Soon)); !p.next.IsZero() && soon.Before(p.next) {
+		p.next = soon
 	}
 }
 

@@ -16,7 +16,9 @@
 //
 //   - A member is asked when it connects, when it announces what we lack, and one
 //     at random every 30 s ± 20 %. The last heals every message that was lost:
-//     convergence never depends on an announcement.
+//     convergence never depends on an announcement. While there is news that
+//     announcements do not spread, the random member is asked every 2 s: it sees that
+//     it is behind, pulls, and spreads the news itself.
 //   - One pull per member at a time, at most [Options.Max] in all; who waits
 //     longest goes first. News that come during a pull lead to one more after it.
 //   - A pull that brings nothing for [Options.Stall] is left ([Leave]) and another

@@ -3,7 +3,7 @@ package replicate
 import "github.com/toftdb/toft/block"
 
 // Event is something that happened: [Connected], [Disconnected], [Announced],
-// [Progress], [PullDone] or [Tick].
+// [News], [Progress], [PullDone] or [Tick].
 type Event interface{ event() }
 
 // Connected: a member of one of our teams is connected. The caller reports no
@@ -16,6 +16,10 @@ type Disconnected struct{ Peer block.Device }
 
 // Announced: the peer showed heads that we lack and that did not come with it.
 type Announced struct{ Peer block.Device }
+
+// News: we hold something new, and announcements do not reach everybody who is
+// connected.
+type News struct{}
 
 // Progress: the pull in flight from the peer received something.
 type Progress struct{ Peer block.Device }
@@ -33,6 +37,7 @@ type Tick struct{}
 func (Connected) event()    {}
 func (Disconnected) event() {}
 func (Announced) event()    {}
+func (News) event()         {}
 func (Progress) event()     {}
 func (PullDone) event()     {}
 func (Tick) event()         {}

@@ -18,6 +18,10 @@ type Options struct {
 	// Every is the mean time between pulls from a random member; default 30 s.
 	// Shorter finds lost announcements sooner, at < 200 B per round.
 	Every time.Duration
+	// Soon is the mean time between such pulls while there is news that announcements
+	// do not spread; default 2 s, so that it doubles its holders every 2 s and reaches
+	// some dozens well within half a minute.
+	Soon time.Duration
 	// Stall is how long a pull may bring nothing; default 4 s, so that with
 	// cancelling it a peer is left within 5 s.
 	Stall time.Duration
@@ -29,6 +33,11 @@ type Options struct {
 // emptyAllowance is how many announcements in a row may turn out to bring nothing
 // before the peer is slowed down: two routes to one commit make some.
 const emptyAllowance = 3
+
+// newsRounds is how many members are asked soon after the last news: who is asked
+// notices that it is behind, and asks others in turn. Members that were not asked
+// since come first.
+const newsRounds = 8
 
 // emptyBackoff is the first wait of a peer that announces nothing new, doubled by
 // each further one up to Every.
@@ -52,6 +61,8 @@ type peer struct {
 
 	failures int // in a row
 	empty    int // announcements in a row that brought nothing
+
+	told bool // asked since the last news
 }
 
 // Planner decides what to pull from whom. It is not safe for concurrent use and
@@ -61,6 +72,7 @@ type Planner struct {
 	peers   []*peer // sorted by id: map order would break replay
 	flying  int
 	next    time.Time // of the random pull; zero: nobody is connected
+	news    int       // rounds that are to come soon
 	missing bool      // a pull for something we know exists has failed
 	tried   []block.Device
 }
@@ -72,6 +84,7 @@ func New(o Options) *Planner {
 	}
 	o.Max = orElse(o.Max, 4)
 	o.Every = orElse(o.Every, 30*time.Second)
+	o.Soon = orElse(o.Soon, 2*time.Second)
 	o.Stall = orElse(o.Stall, 4*time.Second)
 	o.Backoff = orElse(o.Backoff, time.Second)
 	o.MaxBackoff = orElse(o.MaxBackoff, time.Minute)
@@ -102,6 +115,8 @@ func (p *Planner) Step(now time.Time, e Event) []Action {
 		if q := p.find(e.Peer); q != nil && q.connected {
 			p.want(q, now, OnAnnounce)
 		}
+	case News:
+		p.spread(now)
 	case Progress:
 		if q := p.find(e.Peer); q != nil && q.flying {
 			q.deadline = now.Add(p.o.Stall)

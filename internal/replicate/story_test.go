@@ -3,6 +3,7 @@ package replicate
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -225,5 +226,38 @@ func TestRandomRound(t *testing.T) {
 	}
 	if at, ok := p.Wake(); ok {
 		t.Errorf("alone, and yet a round is due at %s", at)
+	}
+}
+
+// News that announcements do not spread: within seconds members are asked one after
+// another, each once before any twice, and then it is quiet again.
+func TestNewsAreSpread(t *testing.T) {
+	p := New(Options{Rand: seeded(3)})
+	now := start
+	for _, l := range []string{"B", "C", "D", "E"} {
+		p.Step(now, Connected{named(l)})
+		p.Step(now, PullDone{named(l), Equal})
+	}
+	p.Step(now, News{})
+	var asked []string
+	for {
+		at, ok := p.Wake()
+		if !ok || at.After(start.Add(time.Minute)) {
+			break
+		}
+		now = at
+		for _, a := range p.Step(now, Tick{}) {
+			pull := a.(Pull)
+			if len(asked) < 8 && now.Sub(start) > time.Duration(len(asked)+1)*2400*time.Millisecond {
+				t.Errorf("asked for the %d. time after %s", len(asked)+1, now.Sub(start))
+			}
+			asked = append(asked, letter(pull.Peer))
+			p.Step(now, PullDone{pull.Peer, Equal})
+		}
+	}
+	first := slices.Clone(asked[:4])
+	slices.Sort(first)
+	if len(asked) < newsRounds || len(asked) > newsRounds+3 || strings.Join(first, "") != "BCDE" {
+		t.Errorf("asked %v", asked)
 	}
 }
