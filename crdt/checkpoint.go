@@ -357,7 +357,7 @@ func (c *Checkpoint) Fill(id block.ID, plain []byte) error {
 func (r *Replica) Checkpoint() *Checkpoint {
 	c := &Checkpoint{
 		Heads: r.heads, Forked: r.forks > 0, Accumulator: r.acc.bytes(),
-		Entries: uint64(len(r.docs.records)), Documents: uint64(r.docs.visible),
+		Entries: uint64(r.docs.entries), Documents: uint64(r.docs.visible),
 	}
 	for _, log := range r.logs {
 		h := log.commits[len(log.commits)-1]

@@ -51,7 +51,7 @@ func TestGoldenFirstCommit(t *testing.T) {
 		  03 a5 00 f4  01 02  02 a0  03 20  04 83 61 61 f6 f9 3e00
 		  04 01`)
 	s.add(s.sealed(d, a))
-	checkGolden(t, "entry", s.docs.get("milk").entry, `
+	checkGolden(t, "entry", s.entry("milk"), `
 		a3
 		01 81 5828 d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1 1c00000000000000
 		02 85 64 646f6e65  61 6e  61 6f  82 02 61 6b  64 74616773
@@ -92,7 +92,7 @@ func TestGoldenOperations(t *testing.T) {
 		08 a3 00 83 1b 0000018bcfe56801 00 01  01 83 1b 0000018bcfe56803 00 03  02 83 01 01 01`)
 	checkGolden(t, "purge", ops(purge("d")), `
 		81 a4 01 61 64  02 83 61 61 61 6e 61 78  05 81 86 00 05 00 02 03 04  07 a1 01 86 00 02 02 01 01 22`)
-	checkGolden(t, "what a purge leaves: cleared counters", s.docs.get("d").entry, `
+	checkGolden(t, "what a purge leaves: cleared counters", s.entry("d"), `
 		a3
 		01 82 5828 d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1 1c00000000000000
 		      5828 e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2 2d00000000000000

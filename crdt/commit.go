@@ -58,7 +58,7 @@ func ParseCommit(b *block.Block, plain []byte) (*Commit, error) {
 		Digest: body.digest, HasDigest: body.hasDigest, Void: body.void,
 		links: h.Links[h.Parents:], secret: body.secret, opBlocks: body.opBlocks, values: body.values, inline: body.ops,
 	}
-	c.ctx = opContext{dot: Dot{c.Actor, c.Seq}, time: c.Time, actors: append([]block.Actor{c.Actor}, body.actors...)}
+	c.ctx = opContext{dot: Dot{c.Actor, c.Seq}, time: c.Time, actors: append([]block.Actor{c.Actor}, body.actors...), links: c.links}
 	if err := c.check(body); err != nil {
 		return nil, fmt.Errorf("commit %s: %w", b.ID, err)
 	}
@@ -233,7 +233,8 @@ func (c *Commit) operations() []op {
 	return again.ops
 }
 
-// Docs returns the ids of the documents the commit changes, in its order.
+// Docs returns the ids of the documents the commit changes, in its order. Those of a
+// commit that a replica holds may have left memory: ask [Replica.Load] for it.
 func (c *Commit) Docs() []string {
 	ids := make([]string, 0, 1)
 	for _, o := range c.operations() {

@@ -50,10 +50,20 @@
 // operations are skipped, and where honest work had dropped something of theirs, it
 // drops what they had dropped. [Replica.Rejudge] settles verdicts that arrive late.
 //
+// # Memory
+//
+// What nobody touches leaves memory. Documents that did not change since the last
+// [Flush] stand in a search tree (package tree), whose nodes are loaded as they are
+// needed; commits that were applied keep only their place in the graph, and their
+// operations come back through a [Source] in the rare case that a verdict changes.
+// What a flush writes is a checkpoint: [Replica.Restore] goes on from there. The same
+// replica with neither ([NewReplica]) keeps everything in memory, and shows the same.
+//
 // # What it refuses to know
 //
 // No disk, network, clock, randomness or key: a [Replica] is filled by the caller,
-// and keyed hashes are functions handed in ([Keys]). It does not seal or sign:
+// what it stores goes through interfaces handed in ([Config]), and so do keyed hashes
+// ([Keys]). It does not seal or sign:
 // [Replica.Draft] gives plaintext, [ParseCommit] takes it. It knows no team; a
 // verdict on each commit is handed in with it.
 package crdt

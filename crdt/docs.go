@@ -1,157 +1,166 @@
 package crdt
 
 import (
+	"bytes"
+	"context"
 	"encoding/hex"
-	"slices"
+	"iter"
 	"strconv"
+
+	"github.com/toftdb/toft/block"
+	"github.com/toftdb/toft/crdt/tree"
 )
 
-// record is a document as it is kept: its canonical entry, and what reads need
-// most often.
+// record is a document as it is kept: its canonical entry, and the blocks that the
+// references in it name, in their order there.
 type record struct {
 	entry []byte // nil: nothing is kept
-	hash  [8]byte
-	n     int64
-	alive bool
+	links []block.ID
 }
 
-// rev returns <n>-<16 hex>, the same on every replica in the same state.
-func (r *record) rev() string {
-	if r.entry == nil {
-		return ""
-	}
+// revision returns <n>-<16 hex>, the same on every replica in the same state; hash
+// is the beginning of the entry's expansion.
+func revision(n int64, hash []byte) string {
 	b := make([]byte, 0, 36)
-	b = append(strconv.AppendInt(b, r.n, 10), '-')
-	return string(hex.AppendEncode(b, r.hash[:]))
+	b = append(strconv.AppendInt(b, n, 10), '-')
+	return string(hex.AppendEncode(b, hash[:8]))
 }
 
-// documents keeps the records by id, in memory. It is the seam at which the search
-// tree takes over: everything else reads and writes records through it.
+// documents keeps the records by id: what changed since the last flush in memory,
+// the rest in a search tree whose nodes are loaded when they are needed. The first
+// that knows an id tells:
+//
+//	live     what changed since a flush began
+//	frozen   what that flush is writing; nil: there is none
+//	base     everything older; nil: no place for nodes, everything stays live
+//
+// In live and frozen a record without an entry hides what is below.
 type documents struct {
-	records map[string]record
-	ids     orderedIDs
+	live    *layer
+	frozen  *layer
+	base    *tree.Tree
+	unpack  func(tree.Entry) (record, error)
+	entries int
 	visible int
 }
 
-func newDocuments() documents { return documents{records: map[string]record{}} }
+func newDocuments() documents { return documents{live: newLayer()} }
 
-func (d *documents) get(id string) record { return d.records[id] }
+func (d *documents) get(id string) (record, error) {
+	if rec, ok := d.live.get(id); ok {
+		return rec, nil
+	}
+	if rec, ok := d.frozen.get(id); ok {
+		return rec, nil
+	}
+	if d.base == nil || d.base.Count() == 0 || id == "" {
+		return record{}, nil
+	}
+	e, ok, err := d.base.Get(context.Background(), []byte(id))
+	if err != nil || !ok {
+		return record{}, err
+	}
+	return d.unpack(e)
+}
 
-// set stores a record, or forgets the document if it holds nothing.
-func (d *documents) set(id string, r record) {
-	old, had := d.records[id]
-	if old.alive {
-		d.visible--
+// set makes a record the newest of its document.
+func (d *documents) set(u *update) {
+	d.entries += one(u.rec.entry != nil) - one(u.had)
+	d.visible += one(u.alive) - one(u.was)
+	if u.rec.entry == nil && d.frozen == nil && (d.base == nil || d.base.Count() == 0) {
+		d.live.forget(u.id) // there is nothing to hide
+		return
 	}
-	if r.alive {
-		d.visible++
+	d.live.set(u.id, u.rec)
+}
+
+func one(b bool) int {
+	if b {
+		return 1
 	}
-	if r.entry == nil {
-		delete(d.records, id)
-		if had {
-			d.ids.remove(id)
+	return 0
+}
+
+// each calls f for what is kept from…to in order of the ids, until it returns
+// false or an error. from is inclusive, to exclusive; an empty to has no end. desc
+// goes from the end to the front.
+func (d *documents) each(from, to string, desc bool, f func(id string, rec record) (bool, error)) error {
+	next, stop := iter.Pull2(d.dirty(from, to, desc))
+	defer stop()
+	id, rec, more := next()
+	// before does the dirty ones in front of a key.
+	before := func(key string, end bool) (bool, error) {
+		for ; more && (end || id != key && id < key != desc); id, rec, more = next() {
+			if rec.entry == nil {
+				continue
+			}
+			if on, err := f(id, rec); !on || err != nil {
+				return false, err
+			}
 		}
-		return
+		return true, nil
 	}
-	if !had {
-		d.ids.insert(id)
-	}
-	d.records[id] = r
-}
-
-// orderedIDs is a sorted set of ids in chunks, so that an insertion moves a few
-// hundred strings at most.
-type orderedIDs struct{ chunks [][]string }
-
-const chunkSize = 256
-
-// chunk returns the index of the chunk that id belongs to.
-func (o *orderedIDs) chunk(id string) int {
-	i, ok := slices.BinarySearchFunc(o.chunks, id, func(c []string, id string) int {
-		switch {
-		case c[0] < id:
-			return -1
-		case c[0] > id:
-			return 1
+	for e, err := range d.stored(from, to, desc) {
+		if err != nil {
+			return err
 		}
-		return 0
-	})
-	if !ok && i > 0 {
-		i--
+		key := string(e.Key)
+		if on, err := before(key, false); !on || err != nil {
+			return err
+		}
+		if more && id == key {
+			continue // a newer one stands in front of the next
+		}
+		old, err := d.unpack(e)
+		if err != nil {
+			return err
+		}
+		if on, err := f(key, old); !on || err != nil {
+			return err
+		}
 	}
-	return i
+	_, err := before("", true)
+	return err
 }
 
-func (o *orderedIDs) insert(id string) {
-	if len(o.chunks) == 0 {
-		o.chunks = [][]string{{id}}
-		return
+// dirty merges the layers in order, those without an entry included.
+func (d *documents) dirty(from, to string, desc bool) iter.Seq2[string, record] {
+	if d.frozen == nil {
+		return d.live.walk(from, to, desc)
 	}
-	i := o.chunk(id)
-	c := o.chunks[i]
-	at, ok := slices.BinarySearch(c, id)
-	if ok {
-		return
-	}
-	c = slices.Insert(c, at, id)
-	o.chunks[i] = c
-	if len(c) <= 2*chunkSize {
-		return
-	}
-	cut := chunkSize
-	if at == len(c)-1 && i == len(o.chunks)-1 {
-		cut = len(c) - 1 // ids arrive in order: leave full chunks behind
-	}
-	tail := slices.Clone(c[cut:])
-	clear(c[cut:])
-	o.chunks[i] = c[:cut]
-	o.chunks = slices.Insert(o.chunks, i+1, tail)
-}
-
-func (o *orderedIDs) remove(id string) {
-	if len(o.chunks) == 0 {
-		return
-	}
-	i := o.chunk(id)
-	at, ok := slices.BinarySearch(o.chunks[i], id)
-	if !ok {
-		return
-	}
-	if o.chunks[i] = slices.Delete(o.chunks[i], at, at+1); len(o.chunks[i]) == 0 {
-		o.chunks = slices.Delete(o.chunks, i, i+1)
-	}
-}
-
-// walk yields the ids from…to in order; an empty to has no end. from and to are
-// inclusive and exclusive. desc goes from the end to the front.
-func (o *orderedIDs) walk(from, to string, desc bool, yield func(id string) bool) {
-	inside := func(id string) bool { return id >= from && (to == "" || id < to) }
-	if !desc {
-		for i := o.chunk(from); i < len(o.chunks); i++ {
-			for _, id := range o.chunks[i] {
-				if to != "" && id >= to {
-					return
-				}
-				if inside(id) && !yield(id) {
+	return func(yield func(string, record) bool) {
+		next, stop := iter.Pull2(d.live.walk(from, to, desc))
+		defer stop()
+		id, rec, more := next()
+		for older, old := range d.frozen.walk(from, to, desc) {
+			for ; more && id != older && id < older != desc; id, rec, more = next() {
+				if !yield(id, rec) {
 					return
 				}
 			}
+			if more && id == older {
+				continue
+			}
+			if !yield(older, old) {
+				return
+			}
 		}
-		return
+		for ; more; id, rec, more = next() {
+			if !yield(id, rec) {
+				return
+			}
+		}
 	}
-	last := len(o.chunks) - 1
+}
+
+// stored yields the entries of the base from…to.
+func (d *documents) stored(from, to string, desc bool) iter.Seq2[tree.Entry, error] {
+	s := tree.Span{From: []byte(from), Desc: desc}
 	if to != "" {
-		last = min(last, o.chunk(to))
+		s.To = []byte(to)
 	}
-	for i := last; i >= 0; i-- {
-		for j := len(o.chunks[i]) - 1; j >= 0; j-- {
-			id := o.chunks[i][j]
-			if id < from {
-				return
-			}
-			if inside(id) && !yield(id) {
-				return
-			}
-		}
+	if d.base == nil || to != "" && bytes.Compare(s.From, s.To) >= 0 {
+		return func(func(tree.Entry, error) bool) {}
 	}
+	return d.base.Range(context.Background(), s)
 }

@@ -148,6 +148,7 @@ type drafting struct {
 	values  map[[32]byte][]byte
 	staged  *staged
 	revs    map[string]string // of what is staged, by id; made when first asked
+	failed  error             // fails the whole draft
 }
 
 // draftDoc is a document under work, with the writes that made it so: if a later
@@ -155,22 +156,23 @@ type drafting struct {
 type draftDoc struct {
 	id     string
 	w      *work
+	was    kept // the base; its entry is what w works on
 	log    []Write
 	marked int // length of log when the present request began; −1: not touched by it
 }
 
-func (d *drafting) value(hash [32]byte) ([]byte, bool) {
-	if b, ok := d.values[hash]; ok {
-		return b, ok
+func (d *drafting) value(f ref, link *block.ID) ([]byte, error) {
+	if b, ok := d.values[f.hash]; ok {
+		return b, nil
 	}
-	return d.r.value(hash)
+	return d.r.value(f, link)
 }
 
-func (d *drafting) root(hash [32]byte) (block.ID, bool) {
-	if id, ok := d.roots[hash]; ok {
+func (d *drafting) root(f ref, link *block.ID) (block.ID, bool) {
+	if id, ok := d.roots[f.hash]; ok {
 		return id, ok
 	}
-	return d.r.root(hash)
+	return d.r.root(f, link)
 }
 
 func (r *Replica) newDrafting(a Author, heads []block.ID) (*drafting, error) {
@@ -233,17 +235,26 @@ func (d *drafting) undo() {
 			continue
 		}
 		log := x.log[:x.marked]
-		x.w, x.log = d.newWork(x.id), nil
+		x.log = nil
+		err := d.begin(x)
 		for _, w := range log {
-			if _, err := d.run(x, w); err != nil {
-				panic("crdt: a write that was good is no longer: " + err.Error())
+			if err == nil {
+				_, err = d.run(x, w)
 			}
+		}
+		if err != nil && d.failed == nil {
+			d.failed = fmt.Errorf("a write that was good is no longer: %w", err)
 		}
 	}
 }
 
-func (d *drafting) newWork(id string) *work {
-	return newWork(d.r.entry(id), d, d.ctx.dot, d.ctx.time)
+// begin gives a document a fresh working copy.
+func (d *drafting) begin(x *draftDoc) error {
+	k, err := d.r.load(x.id)
+	if err == nil {
+		x.was, x.w = k, newWork(k.e, d, d.ctx.dot, d.ctx.time)
+	}
+	return err
 }
 
 // write runs one write on its document's working copy.
@@ -256,7 +267,10 @@ func (d *drafting) write(w Write) (Result, error) {
 		if len(d.works) >= MaxOps {
 			return Result{}, fmt.Errorf("more than %d documents in one commit", MaxOps)
 		}
-		x = &draftDoc{id: w.ID, w: d.newWork(w.ID), marked: -1}
+		x = &draftDoc{id: w.ID, marked: -1}
+		if err := d.begin(x); err != nil {
+			return Result{}, err
+		}
 		d.works[w.ID] = x
 		d.order = append(d.order, x)
 	}
@@ -305,8 +319,8 @@ func (d *drafting) allowed(x *draftDoc, w Write) error {
 		return nil
 	}
 	have := ""
-	if rec := d.r.docs.get(w.ID); rec.alive && x.marked == 0 {
-		have = rec.rev() // not yet touched by an earlier request of this commit
+	if x.was.alive && x.marked == 0 {
+		have = d.r.rev(x.id, &x.was) // not yet touched by an earlier request of this commit
 	}
 	if have != w.IfRev {
 		return &ConflictError{ID: w.ID, Want: w.IfRev, Have: have}
@@ -343,6 +357,9 @@ func (d *drafting) run(x *draftDoc, w Write) (Result, error) {
 	if err == nil {
 		err = d.fits(x.w)
 	}
+	if err == nil {
+		err = x.w.failed
+	}
 	if err != nil {
 		return Result{}, d.explain(w.ID, err)
 	}
@@ -372,12 +389,14 @@ func (d *drafting) rev(id string) string {
 		d.revs = make(map[string]string, len(d.staged.updates))
 		for i := range d.staged.updates {
 			u := &d.staged.updates[i]
-			d.revs[u.id] = u.rec.rev()
+			d.revs[u.id] = u.rev()
 		}
 	}
 	if rev, ok := d.revs[id]; ok {
 		return rev
 	}
-	rec := d.r.docs.get(id)
-	return rec.rev()
+	if x, ok := d.works[id]; ok {
+		return d.r.rev(id, &x.was)
+	}
+	return ""
 }

@@ -69,6 +69,9 @@ func (d *drafting) files(w *work, files map[string]*File) error {
 // finish turns the working copies into one commit. They are the new entries
 // already; the operations are for everybody else.
 func (d *drafting) finish() (*Draft, error) {
+	if d.failed != nil {
+		return nil, d.failed
+	}
 	ops := make([]op, 0, len(d.order))
 	changed := make([]*draftDoc, 0, len(d.order))
 	for _, x := range d.order {
@@ -90,10 +93,10 @@ func (d *drafting) finish() (*Draft, error) {
 	}
 	d.staged = &staged{acc: d.r.acc, updates: make([]update, 0, len(ops))}
 	for _, x := range changed {
-		d.r.stageEntry(d.staged, x.id, x.w.result())
+		d.r.stageEntry(d.staged, x.id, &x.was, x.w.result())
 	}
 	d.body.digest, d.body.hasDigest = d.staged.acc.digest(), true
-	if len(blocks) == 0 {
+	if len(blocks) == 0 && !d.staged.unsealed {
 		d.staged.drafted = &drafted{ctx: d.ctx, parents: d.parents, ops: d.body.ops}
 		d.r.pending = d.staged
 	}
@@ -134,7 +137,7 @@ func (d *drafting) outOfLine(ops []op) (links []Linked, err error) {
 				f := s.val.parseRef()
 				k, ok := at[f.hash]
 				if !ok {
-					l, err := d.linked(f)
+					l, err := d.linked(f, s.from)
 					if err != nil {
 						return nil, fmt.Errorf("document %.80q: %w", ops[i].id, err)
 					}
@@ -155,17 +158,17 @@ func (d *drafting) outOfLine(ops []op) (links []Linked, err error) {
 }
 
 // linked returns the block behind a reference.
-func (d *drafting) linked(f ref) (Linked, error) {
+func (d *drafting) linked(f ref, from *block.ID) (Linked, error) {
 	if f.file {
-		id, ok := d.root(f.hash)
+		id, ok := d.root(f, from)
 		if !ok {
 			return Linked{}, fmt.Errorf("the blocks of a file are not known here")
 		}
 		return Linked{Kind: block.KindManifest, ID: id}, nil
 	}
-	b, ok := d.value(f.hash)
-	if !ok {
-		return Linked{}, fmt.Errorf("a value kept out of line is not at hand")
+	b, err := d.value(f, from)
+	if err != nil {
+		return Linked{}, err
 	}
 	return Linked{Kind: block.KindValue, Plain: b}, nil
 }

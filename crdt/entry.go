@@ -83,6 +83,7 @@ type asg struct {
 	g    *group
 	orig *stamp // the stamp it had before a restore; nil: the group's own
 	val  cell
+	link *block.ID // the block a reference names; nil: none, or not sealed yet
 }
 
 // ctr is what is known of one actor's increments at a path: its newest running

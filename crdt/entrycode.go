@@ -221,9 +221,28 @@ func (w *entryWriter) appendCounters(b []byte, ctrs []ctr) []byte {
 	return b
 }
 
+// refs returns the blocks that the references of an entry just encoded name, in
+// their order there. all is false if one of them is not sealed yet.
+func (e *entry) refs() (links []block.ID, all bool) {
+	all = true
+	for _, g := range e.groups {
+		for _, s := range g.sets {
+			switch {
+			case !s.val.ref():
+			case s.link == nil:
+				links, all = append(links, block.ID{}), false
+			default:
+				links = append(links, *s.link)
+			}
+		}
+	}
+	return links, all
+}
+
 // entryReader reads an entry; used counts which actors were named.
 type entryReader struct {
 	reader
+	links  []block.ID // of references, those read taken away; nil: not known
 	actors []block.Actor
 	used   []bool
 	rows   []row
@@ -232,12 +251,16 @@ type entryReader struct {
 	e      *entry
 }
 
-// decodeEntry reads canonical entry bytes; the entry aliases them.
-func decodeEntry(b []byte) (*entry, error) {
+// decode takes a kept record apart.
+func (r *record) decode() (*entry, error) { return decodeEntry(r.entry, r.links) }
+
+// decodeEntry reads canonical entry bytes and gives their references the blocks
+// they name, if links is not nil; the entry aliases both.
+func decodeEntry(b []byte, links []block.ID) (*entry, error) {
 	if len(b) > maxEntry {
 		return nil, malformed("entry of %d bytes, at most %d", len(b), maxEntry)
 	}
-	r := entryReader{reader: reader{b: b}, e: &entry{}}
+	r := entryReader{reader: reader{b: b}, links: links, e: &entry{}}
 	if len(b) == 0 {
 		return r.e, nil
 	}
@@ -261,7 +284,9 @@ func decodeEntry(b []byte) (*entry, error) {
 			r.fail("unknown field of an entry")
 		}
 	}
-	r.checkUsed()
+	if r.checkUsed(); r.err == nil && len(r.links) > 0 {
+		r.fail("%d links that nothing refers to", len(r.links))
+	}
 	return r.e, r.end()
 }
 
@@ -373,7 +398,15 @@ func (r *entryReader) readGroup(g *group) {
 		if node.asgs == nil {
 			node.asgs, r.slab = r.slab[:0:1], r.slab[1:]
 		}
-		node.asgs = append(node.asgs, asg{g: g, val: c})
+		a := asg{g: g, val: c}
+		if r.links != nil && c.ref() {
+			if len(r.links) == 0 {
+				r.fail("reference without a link")
+				return
+			}
+			a.link, r.links = &r.links[0], r.links[1:]
+		}
+		node.asgs = append(node.asgs, a)
 	}
 	if size == 6 && r.err == nil {
 		r.readStamps(g)

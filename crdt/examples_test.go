@@ -112,14 +112,14 @@ func TestCutKeepsWorkOnTop(t *testing.T) {
 		}
 		return Valid
 	}
-	changes := c.Rejudge(judge)
+	changes := c.judge(judge)
 	if got := c.read("d") + c.losers("d"); got != `{"x":3}` {
 		t.Errorf("after the cut C shows %s", got)
 	}
 	if len(changes) != 0 {
 		t.Errorf("nothing C shows has changed, but it tells of %v", changes)
 	}
-	k.Rejudge(judge)
+	k.judge(judge)
 	if got := k.read("d"); got != "-" {
 		t.Errorf("the deleted document is back: %s", got)
 	}
@@ -127,7 +127,7 @@ func TestCutKeepsWorkOnTop(t *testing.T) {
 		t.Errorf("void commits: %v", v)
 	}
 	// Joining states that differ in what counts would lose data: refused.
-	if _, err := Join(k.State(), a.State(), testKeys()); !errors.Is(err, ErrJoin) {
+	if _, err := Join(stateOf(k), stateOf(a), testKeys()); !errors.Is(err, ErrJoin) {
 		t.Errorf("join across void sets: %v", err)
 	}
 	// When the cut falls, everything is as before.
@@ -203,7 +203,7 @@ func TestFork(t *testing.T) {
 	a.actor.Incarnation[0]++
 	a.write(patch("d", `{"y":1}`))
 	// Join refuses: a dot may mean two commits.
-	if _, err := Join(a.State(), other.State(), testKeys()); !errors.Is(err, ErrJoin) {
+	if _, err := Join(stateOf(a), stateOf(other), testKeys()); !errors.Is(err, ErrJoin) {
 		t.Errorf("join over a fork: %v", err)
 	}
 }

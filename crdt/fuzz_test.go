@@ -87,12 +87,12 @@ func seedSites(f testing.TB) (*site, *site) {
 func FuzzEntry(f *testing.F) {
 	a, b := seedSites(f)
 	for _, s := range []*site{a, b} {
-		for _, rec := range s.docs.records {
-			f.Add(rec.entry)
+		for _, rec := range entriesOf(s.Replica) {
+			f.Add(rec)
 		}
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		e, err := decodeEntry(data)
+		e, err := decodeEntry(data, nil)
 		if err != nil {
 			return
 		}

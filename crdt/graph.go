@@ -16,7 +16,8 @@ type graph struct {
 	heads   []block.ID // sorted
 	actors  map[block.Actor]int
 	logs    []*actorLog // by local number
-	forks   int         // seqs that were used twice
+	seals   []seal
+	forks   int // seqs that were used twice
 }
 
 // held is a commit in the graph.
@@ -24,9 +25,11 @@ type held struct {
 	Commit
 	actor    int // local number
 	index    int // in order
+	seal     int // number of what it was made under
 	past     clock
 	prev     *held
 	validity Validity
+	gone     bool   // its operations left memory: see [Replica.Load]
 	bad      string // malformed: names what its author cannot have seen
 	void     string // why it does not count; "" if it does
 	// stands: of a void commit, by document, what its operation had dropped. Whoever
@@ -82,15 +85,7 @@ func (g *graph) place(c *Commit) (*held, error) {
 		if p.dot() != c.parents[i] {
 			return nil, malformed("parent %s is not what the commit says", id)
 		}
-		past := p.past
-		if p.actor != h.actor || len(c.Parents) > 1 {
-			past = past.with(p.actor, p.Seq)
-		}
-		if i == 0 {
-			h.past = past
-		} else {
-			h.past = h.past.join(past)
-		}
+		h.follow(p, i == 0)
 	}
 	if c.Seq == 1 {
 		return h, nil
@@ -107,6 +102,19 @@ func (g *graph) place(c *Commit) (*held, error) {
 		return nil, malformed("previous commit is not in its past")
 	}
 	return h, nil
+}
+
+// follow puts a parent and its past into the past of h.
+func (h *held) follow(p *held, first bool) {
+	past := p.past
+	if p.actor != h.actor || len(h.Parents) > 1 {
+		past = past.with(p.actor, p.Seq)
+	}
+	if first {
+		h.past = past
+	} else {
+		h.past = h.past.join(past)
+	}
 }
 
 // insert puts a placed commit into the graph.
@@ -131,6 +139,7 @@ func (g *graph) insert(h *held) {
 	}
 	g.commits[h.ID] = h
 	g.order = append(g.order, h)
+	h.seal = g.sealOf(h)
 	heads := make([]block.ID, 1, len(g.heads)+1) // a new slice: readers keep the old one
 	heads[0] = h.ID
 	for _, id := range g.heads {

@@ -116,9 +116,9 @@ type Revision struct {
 	Rev    string // empty if nothing was kept
 	Alive  bool   // the document was there
 
-	r   *Replica
-	id  string
-	rec record
+	r  *Replica
+	id string
+	k  kept
 }
 
 // Doc returns the document with "_id" and "_rev", and [ErrNotFound] if it was not
@@ -127,31 +127,34 @@ func (v *Revision) Doc() (Doc, error) {
 	if !v.Alive {
 		return nil, notFound(v.id)
 	}
-	e, err := decodeEntry(v.rec.entry)
-	if err != nil {
-		return nil, fmt.Errorf("document %.80q: %w", v.id, err)
-	}
 	x := viewer{stores: v.r}
-	return x.show(v.id, &v.rec, e)
+	return x.show(v.id, v.Rev, v.k.e)
 }
 
 // Revisions yields what the commits that touch a document made of it, in the order
-// of arrival. Only this document is played again. The replica must not change
-// meanwhile, and a revision is good until the next.
-func (r *Replica) Revisions(id string) iter.Seq[*Revision] {
-	return func(yield func(*Revision) bool) {
+// of arrival. Only this document is played again, but all commits are read. The
+// replica must not change meanwhile, and a revision is good until the next. An error
+// ends it.
+func (r *Replica) Revisions(id string) iter.Seq2[*Revision, error] {
+	return func(yield func(*Revision, error) bool) {
 		var l life
 		for _, h := range r.order {
-			for _, o := range h.operations() {
+			ops, ctx, err := r.operations(h)
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+			for i := range ops {
+				o := &ops[i]
 				if o.id != id {
 					continue
 				}
 				v := &Revision{Commit: &h.Commit, Action: o.action(), Void: h.void, r: r, id: id}
 				if h.void == "" {
-					v.rec = r.recordOf(id, l.entry(r, h, &o))
-					v.Rev, v.Alive = v.rec.rev(), v.rec.alive
+					v.k = keptOf(l.entry(r, touch{h, ctx, *o}))
+					v.Rev, v.Alive = r.rev(id, &v.k), v.k.alive
 				}
-				if !yield(v) {
+				if !yield(v, nil) {
 					return
 				}
 			}
@@ -168,8 +171,9 @@ type life struct {
 }
 
 type touch struct {
-	h *held
-	o op
+	h   *held
+	ctx *opContext
+	o   op
 }
 
 // line is the entry that a commit and the n − 1 before it lead to.
@@ -183,14 +187,15 @@ type line struct {
 const maxLines = 8
 
 // entry returns the document's entry in the state of h and its past.
-func (l *life) entry(r *Replica, h *held, o *op) *entry {
+func (l *life) entry(r *Replica, now touch) *entry {
+	h := now.h
 	var before []touch
 	for _, t := range l.touched {
 		if r.reaches(h, t.h) {
 			before = append(before, t)
 		}
 	}
-	l.touched = append(l.touched, touch{h, *o})
+	l.touched = append(l.touched, now)
 	// A line whose last commit is in the past of h is there as a whole.
 	i := slices.IndexFunc(l.lines, func(x line) bool { return x.n == len(before) && r.reaches(h, x.last) })
 	if i < 0 {
@@ -204,26 +209,23 @@ func (l *life) entry(r *Replica, h *held, o *op) *entry {
 		i = len(l.lines) - 1
 	}
 	x := &l.lines[i]
-	x.play(r, touch{h, *o})
+	x.play(r, now)
 	x.last, x.n = h, len(before)+1
 	return x.e
 }
 
 func (x *line) play(r *Replica, t touch) {
-	x.e.apply(&t.o, &t.h.ctx, r.resolve(t.h, &t.o))
+	x.e.apply(&t.o, t.ctx, r.resolve(t.h, t.ctx, &t.o))
 	if len(x.e.groups) > 64 {
 		x.e.tidy()
 	}
 }
 
-// recordOf returns the record of an entry, as it would be kept.
-func (r *Replica) recordOf(id string, e *entry) record {
-	rec := record{entry: e.encode()}
-	if rec.entry != nil {
-		x := r.keys.Expand(digestInput(nil, id, rec.entry))
-		rec.hash, rec.n, rec.alive = [8]byte(x[:8]), e.revision(), e.alive()
-	}
-	return rec
+// keptOf returns an entry as it would be kept.
+func keptOf(e *entry) kept {
+	k := kept{rec: record{entry: e.encode()}, e: e, n: e.revision(), alive: e.alive()}
+	k.rec.links, _ = e.refs()
+	return k
 }
 
 // MergePatch returns the RFC 7396 patch that makes one document read as another:

@@ -71,8 +71,9 @@ func genWrite(t *rapid.T) Write {
 
 func genHistory(t *rapid.T, tb testing.TB, steps int) *history {
 	h := &history{t: t}
+	g := newGround()
 	for i := range rapid.IntRange(2, 4).Draw(t, "actors") {
-		h.sites = append(h.sites, newSite(tb, fmt.Sprint(i)))
+		h.sites = append(h.sites, g.site(tb, fmt.Sprint(i)))
 	}
 	for range rapid.IntRange(1, steps).Draw(t, "steps") {
 		s := rapid.SampledFrom(h.sites).Draw(t, "site")
@@ -81,6 +82,7 @@ func genHistory(t *rapid.T, tb testing.TB, steps int) *history {
 				s.pull(o)
 			}
 		}
+		s.upset(t)
 		s.time = max(s.time, wire.Time(rapid.IntRange(0, 50).Draw(t, "time")))
 		n := rapid.IntRange(1, 3).Draw(t, "batch")
 		requests := [][]Write{{}}
@@ -101,13 +103,32 @@ func genHistory(t *rapid.T, tb testing.TB, steps int) *history {
 		s.add(c)
 		h.commits = append(h.commits, c)
 		if rapid.IntRange(0, 4).Draw(t, "keep") == 0 {
-			h.states = append(h.states, s.State())
+			h.states = append(h.states, stateOf(s))
 		}
 	}
 	for _, s := range h.sites {
-		h.states = append(h.states, s.State())
+		h.states = append(h.states, stateOf(s))
 	}
 	return h
+}
+
+// upset flushes a site, begins or ends a flush, or restarts the site.
+func (s *site) upset(t *rapid.T) {
+	switch rapid.IntRange(0, 9).Draw(t, "upset") {
+	case 1:
+		s.flush()
+	case 2:
+		s.freeze()
+	case 3:
+		s.thaw(rapid.Bool().Draw(t, "stored"))
+	case 4:
+		s.reload(false)
+	case 5:
+		s.flush()
+		s.reload(false)
+	case 6:
+		s.reload(true)
+	}
 }
 
 // order draws another causal order, with duplicates.
@@ -164,13 +185,13 @@ func TestLaws(t *testing.T) {
 		for i := range 2 {
 			order := h.order(fmt.Sprint("order ", i))
 			r := replay(rt, order)
-			sameState(rt, "another order", all.State(), r.State())
+			sameState(rt, "another order", stateOf(all), stateOf(r))
 			for _, c := range order {
 				if a, err := r.Add(c, Valid); err != nil || a.Status != Known {
 					rt.Fatalf("duplicate: %v %v", a.Status, err)
 				}
 			}
-			sameState(rt, "duplicates", all.State(), r.State())
+			sameState(rt, "duplicates", stateOf(all), stateOf(r))
 		}
 		join := func(x, y *State) *State {
 			s, err := Join(x, y, testKeys())
@@ -182,7 +203,7 @@ func TestLaws(t *testing.T) {
 		pick := func(label string) *State { return rapid.SampledFrom(h.states).Draw(rt, label) }
 		x, y, z := pick("x"), pick("y"), pick("z")
 		xy := join(x, y)
-		sameState(rt, "join = apply(union)", xy, replay(rt, h.upTo(xy.Context)).State())
+		sameState(rt, "join = apply(union)", xy, stateOf(replay(rt, h.upTo(xy.Context))))
 		sameState(rt, "commutes", xy, join(y, x))
 		sameState(rt, "idempotent", x, join(x, x))
 		sameState(rt, "absorbs", xy, join(xy, y))
@@ -195,26 +216,23 @@ func TestLaws(t *testing.T) {
 func checkKept(t *rapid.T, r *Replica) {
 	var acc accumulator
 	alive := 0
-	for id, rec := range r.docs.records {
+	entries := entriesOf(r)
+	var ids []string
+	err := r.docs.each("", "", false, func(id string, rec record) (bool, error) {
 		x := r.keys.Expand(digestInput(nil, id, rec.entry))
 		acc.add(&x)
-		e, err := decodeEntry(rec.entry)
-		if err != nil {
+		if k, err := rec.open(id); err != nil {
 			t.Fatal(err)
-		}
-		if e.alive() != rec.alive || e.revision() != rec.n {
-			t.Fatalf("record of %s", id)
-		}
-		if rec.alive {
+		} else if k.alive {
 			alive++
 		}
+		ids = append(ids, id)
+		return true, nil
+	})
+	if err != nil || acc != r.acc || alive != r.Count() || len(entries) != r.docs.entries {
+		t.Fatalf("digest or count is not that of the entries: %v", err)
 	}
-	if acc != r.acc || alive != r.Count() {
-		t.Fatalf("digest or count is not that of the entries")
-	}
-	var ids []string
-	r.docs.ids.walk("", "", false, func(id string) bool { ids = append(ids, id); return true })
-	if !slices.Equal(ids, slices.Sorted(maps.Keys(r.docs.records))) {
+	if !slices.Equal(ids, slices.Sorted(maps.Keys(entries))) {
 		t.Fatalf("ids %v", ids)
 	}
 	seen := map[string]bool{}
@@ -223,11 +241,11 @@ func checkKept(t *rapid.T, r *Replica) {
 			t.Fatalf("change %v twice, or %v", c, err)
 		}
 		seen[c.ID] = true
-		if rec := r.docs.get(c.ID); rec.rev() != c.Rev || c.Deleted == rec.alive {
-			t.Fatalf("change %v of %s", c, rec.rev())
+		if k, err := r.load(c.ID); err != nil || r.rev(c.ID, &k) != c.Rev || c.Deleted == k.alive {
+			t.Fatalf("change %v of %s", c, r.rev(c.ID, &k))
 		}
 	}
-	for id := range r.docs.records {
+	for id := range entries {
 		if !seen[id] {
 			t.Fatalf("no change of %s", id)
 		}
@@ -258,12 +276,12 @@ func TestVoidLaws(t *testing.T) {
 		late := replay(rt, h.order("order"))
 		late.Rejudge(judge)
 		checkKept(rt, late)
-		sameState(rt, "late cut", early.State(), late.State())
+		sameState(rt, "late cut", stateOf(early), stateOf(late))
 		if early.VoidHash() != late.VoidHash() {
 			rt.Fatalf("void hashes differ")
 		}
 		late.Rejudge(func(*Commit) Validity { return Valid })
-		sameState(rt, "the cut fell", replay(rt, h.commits).State(), late.State())
+		sameState(rt, "the cut fell", stateOf(replay(rt, h.commits)), stateOf(late))
 		checkKept(rt, late)
 	})
 }
@@ -359,7 +377,7 @@ func TestDraftIsApply(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		h := genHistory(rt, t, 10)
 		for _, s := range h.sites {
-			sameState(rt, "author", s.State(), replay(rt, h.upTo(s.State().Context)).State())
+			sameState(rt, "author", stateOf(s), stateOf(replay(rt, h.upTo(stateOf(s).Context))))
 		}
 	})
 }

@@ -39,6 +39,13 @@ func (a *accumulator) bytes() (b [2048]byte) {
 	return b
 }
 
+// load is the reverse of bytes.
+func (a *accumulator) load(b *[2048]byte) {
+	for i := range a {
+		a[i] = binary.LittleEndian.Uint64(b[8*i:])
+	}
+}
+
 // digest is the SHA-256 of the lanes.
 func (a *accumulator) digest() [32]byte {
 	b := a.bytes()

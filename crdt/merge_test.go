@@ -47,7 +47,7 @@ func TestWinner(t *testing.T) {
 	if o := conflicts[0].Others; o[0].Actor != a.actor || o[0].Time != 30 || conflicts[0].Winner != "b" {
 		t.Error(conflicts)
 	}
-	if got := a.Conflicted(); !slices.Equal(got, []string{"d"}) {
+	if got, err := a.Conflicted(); err != nil || !slices.Equal(got, []string{"d"}) {
 		t.Error(got)
 	}
 	_, meta, _ := a.Get("d")
@@ -235,7 +235,7 @@ func TestLargeValues(t *testing.T) {
 	if a.read("d") != big("b") || len(a.losers("d")) < MaxInline {
 		t.Error("the later one does not show, or the other is not listed")
 	}
-	if n := len(a.docs.get("d").entry); n > 300 {
+	if n := len(a.entry("d")); n > 300 {
 		t.Errorf("entry of %d bytes", n)
 	}
 	a.write(put("d", big("b")))

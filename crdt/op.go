@@ -27,6 +27,7 @@ type opSet struct {
 	val  cell
 	link int // index among the commit's links; noLink
 	orig *opStamp
+	from *block.ID // while drafting: the block that holds the value already
 }
 
 type opStamp struct {
@@ -75,6 +76,7 @@ type opContext struct {
 	dot    Dot
 	time   wire.Time
 	actors []block.Actor // [0] is the author
+	links  []block.ID    // of the commit, behind its parents
 }
 
 func (c *opContext) at(actor int, seq uint64) Dot { return Dot{c.actors[actor], seq} }
@@ -188,7 +190,7 @@ func (c *opCollector) node(n *node) {
 	c.path = append(c.path, pending{n.key, -1})
 	for i := range n.asgs {
 		if a := &n.asgs[i]; a.g == c.w.own {
-			s := opSet{path: c.row(), val: a.val, link: noLink}
+			s := opSet{path: c.row(), val: a.val, link: noLink, from: a.link}
 			if a.orig != nil {
 				s.orig = &opStamp{a.orig.time, c.t.of(a.orig.dot.Actor), a.orig.dot.Seq}
 			}
@@ -321,6 +323,9 @@ func (e *entry) apply(o *op, c *opContext, drops []named) {
 		e.groups = append(e.groups, g)
 		for _, s := range o.sets {
 			a := asg{g: g, val: s.val}
+			if s.link != noLink && s.link < len(c.links) {
+				a.link = &c.links[s.link]
+			}
 			if s.orig != nil {
 				a.orig = &stamp{s.orig.time, c.at(s.orig.actor, s.orig.seq)}
 			}

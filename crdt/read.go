@@ -23,34 +23,46 @@ type Meta struct {
 }
 
 // Get returns a document with its "_id" and "_rev", and [ErrNotFound] if it is not
-// there; Meta tells then whether it is deleted.
+// there; Meta tells then whether it is deleted. Another error says that what is kept
+// cannot be read.
 func (r *Replica) Get(id string) (Doc, Meta, error) {
-	rec := r.docs.get(id)
-	if rec.entry == nil {
+	k, err := r.load(id)
+	switch {
+	case err != nil:
+		return nil, Meta{}, err
+	case k.rec.entry == nil:
 		return nil, Meta{}, notFound(id)
 	}
-	e := r.entry(id)
-	m := Meta{Rev: rec.rev(), Deleted: !rec.alive}
-	if g := e.newest(); g != nil {
+	m := Meta{Rev: r.rev(id, &k), Deleted: !k.alive}
+	if g := k.e.newest(); g != nil {
 		m.Device, m.Time, m.Commit = g.dot.Actor.Device, g.time, r.standing(g.dot)
 	}
-	if !rec.alive {
+	if !k.alive {
 		return nil, m, notFound(id)
 	}
 	v := viewer{stores: r, keep: true}
-	doc, err := v.show(id, &rec, e)
+	doc, err := v.show(id, m.Rev, k.e)
 	m.Conflicts = len(v.conflicts)
 	return doc, m, err
 }
 
 func notFound(id string) error { return fmt.Errorf("%w: %.80q", ErrNotFound, id) }
 
+// present loads a document that is there.
+func (r *Replica) present(id string) (kept, error) {
+	k, err := r.load(id)
+	if err == nil && !k.alive {
+		err = notFound(id)
+	}
+	return k, err
+}
+
 // show returns the document of an entry that is alive.
-func (v *viewer) show(id string, rec *record, e *entry) (Doc, error) {
+func (v *viewer) show(id, rev string, e *entry) (Doc, error) {
 	doc := Doc(v.document(e))
-	doc[keyID], doc[keyRev] = id, rec.rev()
-	if v.missing {
-		return nil, fmt.Errorf("document %.80q: a value kept out of line is not at hand", id)
+	doc[keyID], doc[keyRev] = id, rev
+	if v.missing != nil {
+		return nil, fmt.Errorf("document %.80q: %w", id, v.missing)
 	}
 	return doc, nil
 }
@@ -112,20 +124,24 @@ func successor(p string) string {
 }
 
 // All yields the documents of a range in order of their ids (by code point). The
-// replica must not change meanwhile.
+// replica must not change meanwhile. An error about one document does not end it; an
+// error without a document does.
 func (r *Replica) All(q Range) iter.Seq2[Doc, error] {
 	return func(yield func(Doc, error) bool) {
 		from, to := q.bounds()
 		n := 0
-		r.docs.ids.walk(from, to, q.Desc, func(id string) bool {
-			rec := r.docs.get(id)
-			if !rec.alive {
-				return true
+		err := r.docs.each(from, to, q.Desc, func(id string, rec record) (bool, error) {
+			k, err := rec.open(id)
+			if err != nil || !k.alive {
+				return err == nil, err
 			}
 			v := viewer{stores: r}
 			n++
-			return yield(v.show(id, &rec, r.entry(id))) && n != q.Limit
+			return yield(v.show(id, r.rev(id, &k), k.e)) && n != q.Limit, nil
 		})
+		if err != nil {
+			yield(nil, err)
+		}
 	}
 }
 
@@ -135,13 +151,14 @@ func (r *Replica) Count() int { return r.docs.visible }
 // Conflicts returns, by path, what a document keeps beside what it shows, and
 // [ErrNotFound] if it is not there.
 func (r *Replica) Conflicts(id string) ([]Conflict, error) {
-	if !r.docs.get(id).alive {
-		return nil, notFound(id)
+	k, err := r.present(id)
+	if err != nil {
+		return nil, err
 	}
 	v := viewer{stores: r, keep: true}
-	v.document(r.entry(id))
-	if v.missing {
-		return nil, fmt.Errorf("document %.80q: a value kept out of line is not at hand", id)
+	v.document(k.e)
+	if v.missing != nil {
+		return nil, fmt.Errorf("document %.80q: %w", id, v.missing)
 	}
 	slices.SortFunc(v.conflicts, func(a, b Conflict) int { return slices.Compare(a.Path, b.Path) })
 	return v.conflicts, nil
@@ -149,22 +166,23 @@ func (r *Replica) Conflicts(id string) ([]Conflict, error) {
 
 // Conflicted returns the ids of the documents that keep more than they show, in
 // order.
-func (r *Replica) Conflicted() (ids []string) {
-	r.docs.ids.walk("", "", false, func(id string) bool {
-		if rec := r.docs.get(id); rec.alive {
-			e := r.entry(id)
-			v := viewer{stores: r, keep: true}
-			// One dot and no increments: nothing can be in conflict.
-			if len(e.groups) > 1 || len(e.groups) == 1 && !e.root.settled() {
-				v.document(e)
-			}
-			if len(v.conflicts) > 0 {
-				ids = append(ids, id)
-			}
+func (r *Replica) Conflicted() (ids []string, err error) {
+	err = r.docs.each("", "", false, func(id string, rec record) (bool, error) {
+		k, err := rec.open(id)
+		if err != nil || !k.alive {
+			return err == nil, err
 		}
-		return true
+		v := viewer{stores: r, keep: true}
+		// One dot and no increments: nothing can be in conflict.
+		if g := k.e.groups; len(g) > 1 || len(g) == 1 && !k.e.root.settled() {
+			v.document(k.e)
+		}
+		if len(v.conflicts) > 0 {
+			ids = append(ids, id)
+		}
+		return true, nil
 	})
-	return ids
+	return ids, err
 }
 
 // settled reports that there are no increments at n or below.
@@ -180,13 +198,15 @@ func (n *node) settled() bool {
 // File returns where the file of a document starts, and [ErrNotFound] if there is
 // no such document or file.
 func (r *Replica) File(id, name string) (File, error) {
-	if !r.docs.get(id).alive {
-		return File{}, notFound(id)
+	k, err := r.present(id)
+	if err != nil {
+		return File{}, err
 	}
-	if n := r.entry(id).at(path("").child(keyFiles).child(name)); n != nil {
+	if n := k.e.at(path("").child(keyFiles).child(name)); n != nil {
 		if win := winner(n); win != nil && win.val.file() {
 			f := win.val.parseRef()
-			return File{Root: r.roots[f.hash], Hash: f.hash, Size: f.size, Type: f.mime, Modified: f.modified}, nil
+			root, _ := r.root(f, win.link)
+			return File{Root: root, Hash: f.hash, Size: f.size, Type: f.mime, Modified: f.modified}, nil
 		}
 	}
 	return File{}, fmt.Errorf("%w: %.80q has no file %.80q", ErrNotFound, id, name)

@@ -2,13 +2,16 @@ package crdt
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"sync/atomic"
 
 	"github.com/toftdb/toft/block"
+	"github.com/toftdb/toft/crdt/tree"
 )
 
 // Keys are the keyed functions of a database; a replica never sees the keys.
@@ -18,6 +21,43 @@ type Keys struct {
 	Expand func(entry []byte) [2048]byte
 	// ValueHash returns the keyed hash of a value kept out of line.
 	ValueHash func(value []byte) [32]byte
+	// Shape and NodeHash are those of [tree.Config]; needed with [Config.Nodes] only.
+	Shape    func(key []byte) [32]byte
+	NodeHash func(plain []byte) [32]byte
+}
+
+// Source gives back what a replica has let go of: whatever was handed in by
+// [Replica.Add] and can be read again. It may be called by several readers at once.
+type Source interface {
+	// Commit returns a commit of the graph, its linked blocks filled in.
+	Commit(id block.ID) (*Commit, error)
+	// Value returns the plaintext of a linked value block.
+	Value(id block.ID) ([]byte, error)
+}
+
+// Nodes is where a replica keeps its tree and what is too large for it.
+type Nodes interface {
+	tree.Store
+	// SaveValue stores bytes of an entry that does not fit a node, as [block.KindValue].
+	SaveValue(ctx context.Context, plain []byte) (block.ID, error)
+}
+
+// Config says what a replica is of, and where it keeps what it need not have in
+// memory.
+type Config struct {
+	DB   block.DBID
+	Keys Keys
+	// Source: nil keeps all operations and values in memory.
+	Source Source
+	// Nodes: nil keeps all documents in memory. It wants a Source too.
+	Nodes Nodes
+	// CacheBytes bounds the decoded nodes kept, see [tree.Config].
+	CacheBytes int
+	// Rows are the rows of the feed that left memory; nil: none ever does.
+	Rows Rows
+	// Epoch names the feed; cursors of another epoch are refused. It changes whenever
+	// rows that were given out might come at other positions.
+	Epoch uint64
 }
 
 // Replica is one copy of a database: the graph of its commits and the state they
@@ -32,27 +72,110 @@ type Replica struct {
 	keys Keys
 
 	graph
+	source   Source
+	nodes    Nodes
+	grove    *tree.Grove // nil: no Nodes
 	docs     documents
 	acc      accumulator
 	feed     feed
 	parked   parking
-	values   map[[32]byte][]byte   // values out of line
-	roots    map[[32]byte]block.ID // files: where they start
+	values   map[block.ID][]byte // values out of line, without a Source
 	voids    map[block.ID]*held
 	voidHash atomic.Pointer[[32]byte] // nil: to be computed
 	pending  *staged                  // what the last draft leads to
+	written  int                      // commits of order that a flush has written down
+	failed   error                    // why the state cannot be trusted; nothing more is added
 }
 
-// NewReplica returns an empty replica.
+// NewReplica returns an empty replica that keeps everything in memory.
 func NewReplica(db block.DBID, k Keys) *Replica {
-	return &Replica{
-		db: db, keys: k, graph: newGraph(), docs: newDocuments(), feed: newFeed(), parked: newParking(),
-		values: map[[32]byte][]byte{}, roots: map[[32]byte]block.ID{}, voids: map[block.ID]*held{},
+	r, err := New(Config{DB: db, Keys: k})
+	if err != nil {
+		panic("crdt: " + err.Error()) // nothing can fail without nodes
 	}
+	return r
 }
 
-func (r *Replica) value(hash [32]byte) ([]byte, bool)  { b, ok := r.values[hash]; return b, ok }
-func (r *Replica) root(hash [32]byte) (block.ID, bool) { id, ok := r.roots[hash]; return id, ok }
+// New returns an empty replica.
+func New(c Config) (*Replica, error) {
+	r := &Replica{
+		db: c.DB, keys: c.Keys, graph: newGraph(), source: c.Source, nodes: c.Nodes, docs: newDocuments(),
+		feed: newFeed(c.Rows, c.Epoch), parked: newParking(), values: map[block.ID][]byte{}, voids: map[block.ID]*held{},
+	}
+	if c.Nodes == nil {
+		return r, nil
+	}
+	if c.Source == nil {
+		return nil, errors.New("crdt: a replica with nodes wants a source of large values")
+	}
+	var err error
+	r.grove, err = tree.New(tree.Config{Shape: c.Keys.Shape, NodeHash: c.Keys.NodeHash, Store: c.Nodes, CacheBytes: c.CacheBytes})
+	if err != nil {
+		return nil, err
+	}
+	r.docs.base, r.docs.unpack = r.grove.Empty(), r.unpack
+	return r, nil
+}
+
+// errNoValue: a value kept out of line is not at hand.
+var errNoValue = errors.New("a value kept out of line is not at hand")
+
+func (r *Replica) value(f ref, link *block.ID) ([]byte, error) {
+	if link == nil {
+		return nil, errNoValue
+	}
+	b, ok := r.values[*link]
+	if !ok && r.source != nil {
+		var err error
+		if b, err = r.source.Value(*link); err != nil {
+			return nil, fmt.Errorf("%w: %w", errNoValue, err)
+		}
+		ok = uint64(len(b)) == f.size && r.keys.ValueHash(b) == f.hash
+	}
+	if !ok {
+		return nil, errNoValue
+	}
+	return b, nil
+}
+
+func (r *Replica) root(_ ref, link *block.ID) (block.ID, bool) {
+	if link == nil {
+		return block.ID{}, false
+	}
+	return *link, true
+}
+
+// Load returns a commit of the graph with its operations and everything linked to
+// them.
+func (r *Replica) Load(id block.ID) (*Commit, error) {
+	h, ok := r.commits[id]
+	switch {
+	case !ok:
+		return nil, fmt.Errorf("commit %s is not in the graph", id)
+	case !h.gone:
+		return &h.Commit, nil
+	}
+	c, err := r.source.Commit(id)
+	if err == nil && (c.ID != id || !c.complete()) {
+		err = errors.New("it is another one, or incomplete")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("commit %s: %w", id, err)
+	}
+	return c, nil
+}
+
+// operations returns the decoded operations of a commit, and what they refer to.
+func (r *Replica) operations(h *held) ([]op, *opContext, error) {
+	if h.ops != nil {
+		return h.ops, &h.ctx, nil
+	}
+	c, err := r.Load(h.ID)
+	if err != nil {
+		return nil, nil, err
+	}
+	return c.operations(), &c.ctx, nil
+}
 
 // Validity is what the team chain says of a commit ([Valid] or [Void]): whether
 // its author might write at that point. It is the same on every replica that knows
@@ -123,6 +246,9 @@ type Added struct {
 // *[DigestError] is an alarm: the commit was applied and the state kept, but its
 // author claims another one.
 func (r *Replica) Add(c *Commit, v Validity) (Added, error) {
+	if r.failed != nil {
+		return Added{}, r.failed
+	}
 	if c.DB != r.db {
 		return Added{}, malformed("commit %s is of %s, not of %s", c.ID, c.DB, r.db)
 	}
@@ -146,21 +272,43 @@ func (r *Replica) Add(c *Commit, v Validity) (Added, error) {
 	flipped := r.judgeFrom(h)
 	ours := r.pending.fits(r, h) // its digest was computed here
 	if len(flipped) > 0 {
-		a.Changes = r.rebuild(flipped, h)
+		a.Changes, err = r.rebuild(flipped, h)
 	} else {
-		a.Changes = r.play(h)
+		a.Changes, err = r.play(h)
+	}
+	if err != nil {
+		return Added{}, r.fail(err)
 	}
 	if h.void != "" {
 		a.Status, a.Why = Voided, h.void
 	}
 	a.Unparked = r.parked.release(h.ID, func(id block.ID) bool { _, ok := r.commits[id]; return ok })
-	h.ops = nil // decoded again if it must be replayed
+	r.letGo(h)
 	if exact && !ours && h.HasDigest && h.void == "" && h.Void == r.VoidHash() {
 		if have := r.Digest(); have != h.Digest {
 			return a, &DigestError{Commit: h.ID, Author: h.Actor.Device, Want: h.Digest, Have: have}
 		}
 	}
 	return a, nil
+}
+
+// fail remembers that the state is not what the graph leads to, because something
+// that was stored cannot be read.
+func (r *Replica) fail(err error) error {
+	r.failed = fmt.Errorf("the database must be opened again: %w", err)
+	return r.failed
+}
+
+// letGo forgets what of an applied commit can be read or decoded again.
+func (r *Replica) letGo(h *held) {
+	h.ops = nil
+	if r.source == nil {
+		return
+	}
+	h.gone, h.inline, h.blocks, h.cells = true, nil, nil, nil
+	h.links, h.parents, h.ctx.links, h.ctx.actors = nil, nil, nil, nil
+	h.opBlocks, h.values = 0, 0
+	h.Parents = slices.Clone(h.Parents) // the block they came in may go
 }
 
 // hold checks a commit against its past and wraps it for the graph.
@@ -192,14 +340,15 @@ func (r *Replica) checkRefs(h *held, o *op) error {
 		}
 		f := s.val.parseRef()
 		if f.file {
-			r.roots[f.hash] = h.links[s.link]
 			continue
 		}
 		b := h.cells[s.link-h.opBlocks]
 		if uint64(len(b)) != f.size || r.keys.ValueHash(b) != f.hash {
 			return malformed("value of %.40q is not what the operation names", o.id)
 		}
-		r.values[f.hash] = b
+		if r.source == nil {
+			r.values[h.links[s.link]] = b
+		}
 	}
 	return nil
 }
@@ -228,8 +377,12 @@ func (r *Replica) outside(h *held, o *op) string {
 
 // Rejudge asks judge about every commit again, in arrival order, and rebuilds what
 // depends on those that count no longer, or count now. judge may call the
-// replica's reading methods.
-func (r *Replica) Rejudge(judge func(*Commit) Validity) []Change {
+// replica's reading methods, and sees commits without their operations. After an
+// error the replica takes nothing more: what it needs cannot be read.
+func (r *Replica) Rejudge(judge func(*Commit) Validity) ([]Change, error) {
+	if r.failed != nil {
+		return nil, r.failed
+	}
 	verdicts := make([]Validity, len(r.order))
 	for i, h := range r.order {
 		verdicts[i] = judge(&h.Commit)
@@ -242,9 +395,13 @@ func (r *Replica) Rejudge(judge func(*Commit) Validity) []Change {
 		flipped = append(flipped, r.judgeLog(log, 1)...)
 	}
 	if len(flipped) == 0 {
-		return nil
+		return nil, nil
 	}
-	return r.rebuild(flipped, nil)
+	changes, err := r.rebuild(flipped, nil)
+	if err != nil {
+		return nil, r.fail(err)
+	}
+	return changes, nil
 }
 
 // Digest returns the hash of the state: equal digests are equal states.

@@ -42,6 +42,7 @@ type site struct {
 	t     testing.TB
 	actor block.Actor
 	time  wire.Time
+	disk  *disk // nil: everything is in memory
 }
 
 func actorNamed(name string) block.Actor {
@@ -84,6 +85,12 @@ func (s *site) sealed(d *Draft, a Author) *Commit {
 			s.t.Fatalf("own commit: %v", err)
 		}
 	}
+	if s.disk != nil {
+		s.disk.commits[c.ID] = c
+		for id, plain := range fill {
+			s.disk.values[id] = plain
+		}
+	}
 	return c
 }
 
@@ -112,9 +119,17 @@ func (s *site) write(writes ...Write) *Commit {
 
 func (s *site) add(c *Commit) Added {
 	s.t.Helper()
-	a, err := s.Add(c, Valid)
+	return s.addAs(c, Valid)
+}
+
+func (s *site) addAs(c *Commit, v Validity) Added {
+	s.t.Helper()
+	a, err := s.Add(c, v)
 	if err != nil {
 		s.t.Fatalf("add: %v", err)
+	}
+	if s.disk != nil && a.Status != Known {
+		s.disk.arrived = append(s.disk.arrived, arrival{c, v})
 	}
 	return a
 }
@@ -138,12 +153,20 @@ func doc(json string) Doc {
 func (s *site) pull(o *site) {
 	s.t.Helper()
 	for _, id := range o.Since(s.Frontier()) {
-		c, _ := o.Commit(id)
-		s.add(c)
+		s.add(o.commit(id))
 	}
 	for _, id := range o.Heads() {
 		s.fetch(o, id)
 	}
+}
+
+func (s *site) commit(id block.ID) *Commit {
+	s.t.Helper()
+	c, err := s.Load(id)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return c
 }
 
 func (s *site) fetch(o *site, id block.ID) {
@@ -151,7 +174,7 @@ func (s *site) fetch(o *site, id block.ID) {
 	if s.Has(id) {
 		return
 	}
-	c, _ := o.Commit(id)
+	c := o.commit(id)
 	for _, p := range c.Parents {
 		s.fetch(o, p)
 	}

@@ -2,6 +2,7 @@ package crdt
 
 import (
 	"bytes"
+	"fmt"
 	"slices"
 
 	"github.com/toftdb/toft/block"
@@ -11,9 +12,10 @@ import (
 // accumulator after them. It is computed apart from the state, so that a draft can
 // tell its digest before it is written and nothing is computed twice.
 type staged struct {
-	updates []update
-	acc     accumulator
-	drafted *drafted // set if this is what a draft leads to
+	updates  []update
+	acc      accumulator
+	drafted  *drafted // set if this is what a draft leads to
+	unsealed bool     // a record refers to a block that has no name yet
 }
 
 // drafted tells a commit that was drafted here.
@@ -23,50 +25,93 @@ type drafted struct {
 	ops     []byte
 }
 
+// update is what becomes of a document, and what was kept of it before.
 type update struct {
-	id  string
-	rec record
+	id       string
+	rec      record
+	alive    bool
+	n        int64
+	hash     [8]byte
+	had, was bool // something was kept; it was alive
+}
+
+// rev returns the revision after the update.
+func (u *update) rev() string {
+	if u.rec.entry == nil {
+		return ""
+	}
+	return revision(u.n, u.hash[:])
 }
 
 // stage applies operations. drops resolves what each drops, see [Replica.resolve].
-func (r *Replica) stage(ctx *opContext, ops []op, drops func(*op) []named) *staged {
+func (r *Replica) stage(ctx *opContext, ops []op, drops func(*op) []named) (*staged, error) {
 	s := &staged{acc: r.acc, updates: make([]update, 0, len(ops))}
 	for i := range ops {
 		o := &ops[i]
-		e := r.entry(o.id)
-		e.apply(o, ctx, drops(o))
-		r.stageEntry(s, o.id, e)
+		k, err := r.load(o.id)
+		if err != nil {
+			return nil, err
+		}
+		k.e.apply(o, ctx, drops(o))
+		r.stageEntry(s, o.id, &k, k.e)
 	}
-	return s
+	return s, nil
 }
 
-// entry decodes the kept entry of a document.
-func (r *Replica) entry(id string) *entry {
-	e, err := decodeEntry(r.docs.get(id).entry)
+// kept is a record taken apart. What is done to the entry does not change the rest.
+type kept struct {
+	rec   record
+	e     *entry
+	n     int64
+	alive bool
+}
+
+// load reads a document and takes it apart; nothing kept is an empty entry.
+func (r *Replica) load(id string) (kept, error) {
+	rec, err := r.docs.get(id)
 	if err != nil {
-		panic("crdt: kept entry does not decode: " + err.Error())
+		return kept{}, fmt.Errorf("document %.80q: %w", id, err)
 	}
-	return e
+	return rec.open(id)
 }
 
-// stageEntry notes the new entry of a document, if it differs.
-func (r *Replica) stageEntry(s *staged, id string, e *entry) {
-	old := r.docs.get(id)
-	rec := record{entry: e.encode()}
-	if bytes.Equal(rec.entry, old.entry) {
+func (rec record) open(id string) (kept, error) {
+	e, err := rec.decode()
+	if err != nil {
+		return kept{}, fmt.Errorf("document %.80q: %w", id, err)
+	}
+	return kept{rec, e, e.revision(), e.alive()}, nil
+}
+
+// rev returns the revision of a document as it is kept, "" if nothing is.
+func (r *Replica) rev(id string, k *kept) string {
+	if k.rec.entry == nil {
+		return ""
+	}
+	x := r.keys.Expand(digestInput(nil, id, k.rec.entry))
+	return revision(k.n, x[:])
+}
+
+// stageEntry notes the new entry of a document, if it differs from what was kept.
+func (r *Replica) stageEntry(s *staged, id string, old *kept, e *entry) {
+	u := update{id: id, rec: record{entry: e.encode()}, had: old.rec.entry != nil, was: old.alive}
+	if bytes.Equal(u.rec.entry, old.rec.entry) {
 		return
 	}
-	buf := make([]byte, 0, max(len(old.entry), len(rec.entry))+len(id)+8)
-	if old.entry != nil {
-		x := r.keys.Expand(digestInput(buf, id, old.entry))
+	buf := make([]byte, 0, max(len(old.rec.entry), len(u.rec.entry))+len(id)+8)
+	if u.had {
+		x := r.keys.Expand(digestInput(buf, id, old.rec.entry))
 		s.acc.sub(&x)
 	}
-	if rec.entry != nil {
-		x := r.keys.Expand(digestInput(buf, id, rec.entry))
+	if u.rec.entry != nil {
+		x := r.keys.Expand(digestInput(buf, id, u.rec.entry))
 		s.acc.add(&x)
-		rec.hash, rec.n, rec.alive = [8]byte(x[:8]), e.revision(), e.alive()
+		var all bool
+		u.rec.links, all = e.refs()
+		u.hash, u.n, u.alive = [8]byte(x[:8]), e.revision(), e.alive()
+		s.unsealed = s.unsealed || !all
 	}
-	s.updates = append(s.updates, update{id, rec})
+	s.updates = append(s.updates, u)
 }
 
 // digestInput is what stands for a document in the digest: the array [id, entry].
@@ -91,14 +136,16 @@ func (s *staged) fits(r *Replica, h *held) bool {
 func (r *Replica) install(s *staged, h *held) []Change {
 	r.acc, r.pending = s.acc, nil
 	changes := make([]Change, 0, len(s.updates))
-	for _, u := range s.updates {
-		r.docs.set(u.id, u.rec)
-		c := Change{ID: u.id, Rev: u.rec.rev(), Deleted: !u.rec.alive}
-		if h != nil {
-			c.Commit, c.Device, c.Time = h.ID, h.Actor.Device, h.Time
-		}
-		c.Cursor = r.feed.push(c)
-		changes = append(changes, c)
+	at := 0
+	if h != nil {
+		at = h.index + 1
+	}
+	for i := range s.updates {
+		u := &s.updates[i]
+		r.docs.set(u)
+		row := feedRow{id: u.id, rev: u.rev(), deleted: !u.alive, at: at}
+		row.pos = r.feed.push(row)
+		changes = append(changes, r.change(&row))
 	}
 	return changes
 }

@@ -25,19 +25,21 @@ type State struct {
 // count. Replay the commits instead.
 var ErrJoin = errors.New("states do not join")
 
-// State returns the present state. It shares the entries, which never change.
-func (r *Replica) State() *State {
+// State returns the present state, all of it in memory. It shares the entries, which
+// never change.
+func (r *Replica) State() (*State, error) {
 	s := &State{
-		Context: make(map[block.Actor]uint64, len(r.logs)), Entries: make(map[string][]byte, len(r.docs.records)),
+		Context: make(map[block.Actor]uint64, len(r.logs)), Entries: make(map[string][]byte, r.docs.entries),
 		acc: r.acc, void: r.VoidHash(), forked: r.forks > 0,
 	}
 	for _, log := range r.logs {
 		s.Context[log.actor] = uint64(len(log.commits))
 	}
-	for id, rec := range r.docs.records {
+	err := r.docs.each("", "", false, func(id string, rec record) (bool, error) {
 		s.Entries[id] = rec.entry
-	}
-	return s
+		return true, nil
+	})
+	return s, err
 }
 
 // Digest returns the hash of the entries.
@@ -77,11 +79,11 @@ func Join(x, y *State, k Keys) (*State, error) {
 }
 
 func (s *State) joinDoc(id string, x, y *State, k Keys) error {
-	a, err := decodeEntry(x.Entries[id])
+	a, err := decodeEntry(x.Entries[id], nil)
 	if err != nil {
 		return fmt.Errorf("entry %.80q: %w", id, err)
 	}
-	b, err := decodeEntry(y.Entries[id])
+	b, err := decodeEntry(y.Entries[id], nil)
 	if err != nil {
 		return fmt.Errorf("entry %.80q: %w", id, err)
 	}

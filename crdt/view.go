@@ -30,11 +30,11 @@ type Other struct {
 	Time  wire.Time
 }
 
-// stores resolve references: the bytes of the value behind a keyed hash, and the
-// block a file starts at.
+// stores resolve references: the bytes of the value behind one, and the block a
+// file starts at. link is the block it names; nil: it is not sealed yet.
 type stores interface {
-	value(hash [32]byte) ([]byte, bool)
-	root(hash [32]byte) (block.ID, bool)
+	value(f ref, link *block.ID) ([]byte, error)
+	root(f ref, link *block.ID) (block.ID, bool)
 }
 
 // shown is what a path shows.
@@ -51,7 +51,7 @@ type viewer struct {
 	stores    stores
 	keep      bool
 	conflicts []Conflict
-	missing   bool // a value out of line is not at hand
+	missing   error // why a value out of line is not at hand
 	path      []string
 }
 
@@ -83,7 +83,7 @@ func (v *viewer) kids(n *node) (m map[string]any, best stamp) {
 func (v *viewer) node(n *node) shown {
 	if len(n.kids) == 0 && len(n.ctrs) == 0 && len(n.asgs) == 1 && !n.asgs[0].val.object() {
 		a := &n.asgs[0] // by far the most frequent: one settled value
-		return shown{present: true, value: v.cell(a.val), number: a.val.number(), stamp: a.stamp()}
+		return shown{present: true, value: v.cell(a), number: a.val.number(), stamp: a.stamp()}
 	}
 	mark := len(v.conflicts)
 	object, inside := shown{}, stamp{time: -2}
@@ -109,9 +109,9 @@ func (v *viewer) node(n *node) shown {
 	v.conflicts = v.conflicts[:mark] // of an object that lost, nothing shows inside
 	s := shown{present: true, number: win.val.number(), stamp: win.stamp()}
 	if live && s.number {
-		s.value, live = add(v.cell(win.val), sum), false
+		s.value, live = add(v.cell(win), sum), false
 	} else {
-		s.value = v.cell(win.val)
+		s.value = v.cell(win)
 	}
 	v.lose(n, win, lost, live, sum, s.value)
 	return s
@@ -150,7 +150,7 @@ func (v *viewer) lose(n *node, win *asg, object shown, live bool, sum total, val
 		a := &n.asgs[i]
 		if !a.val.object() && (win == nil || !a.val.is(win.val)) {
 			s := a.stamp()
-			others = append(others, Other{v.cell(a.val), s.dot.Actor, s.time})
+			others = append(others, Other{v.cell(a), s.dot.Actor, s.time})
 		}
 	}
 	slices.SortStableFunc(others, func(a, b Other) int { return cmp.Compare(b.Time, a.Time) })
@@ -169,8 +169,9 @@ func (v *viewer) lose(n *node, win *asg, object shown, live bool, sum total, val
 	}
 }
 
-// cell returns the Go value of a cell.
-func (v *viewer) cell(c cell) any {
+// cell returns the Go value that is assigned.
+func (v *viewer) cell(a *asg) any {
+	c := a.val
 	if !c.ref() {
 		r := reader{b: c}
 		return r.value()
@@ -178,14 +179,14 @@ func (v *viewer) cell(c cell) any {
 	f := c.parseRef()
 	if f.file {
 		m := map[string]any{"type": f.mime, "size": int64(f.size), "modified": int64(f.modified)}
-		if id, ok := v.stores.root(f.hash); ok {
+		if id, ok := v.stores.root(f, a.link); ok {
 			m["root"] = id.String()
 		}
 		return m
 	}
-	b, ok := v.stores.value(f.hash)
-	if !ok {
-		v.missing = true
+	b, err := v.stores.value(f, a.link)
+	if err != nil {
+		v.missing = err
 		return nil
 	}
 	r := reader{b: b}

@@ -79,12 +79,12 @@ func (r *Replica) noteVoid(h *held) {
 
 // resolve returns what an operation drops. It is nil if the operation's own list
 // says it: no commit it names is void or forked, which is nearly always.
-func (r *Replica) resolve(h *held, o *op) []named {
-	if len(r.voids) == 0 && r.forks == 0 || !r.doubtful(h, o) {
+func (r *Replica) resolve(h *held, ctx *opContext, o *op) []named {
+	if len(r.voids) == 0 && r.forks == 0 || !r.doubtful(ctx, o) {
 		return nil
 	}
 	out := map[named]struct{}{}
-	for _, n := range o.named(&h.ctx) {
+	for _, n := range o.named(ctx) {
 		known := r.logs[r.actors[n.dot.Actor]].at(n.dot.Seq)
 		if len(known) > 1 {
 			known = slices.DeleteFunc(slices.Clone(known), func(x *held) bool { return !r.reaches(h, x) })
@@ -108,9 +108,9 @@ func (r *Replica) resolve(h *held, o *op) []named {
 }
 
 // doubtful reports whether an operation names a commit that is void or forked.
-func (r *Replica) doubtful(h *held, o *op) bool {
+func (r *Replica) doubtful(ctx *opContext, o *op) bool {
 	for _, d := range o.drops {
-		n, ok := r.actors[h.ctx.actors[d.actor]]
+		n, ok := r.actors[ctx.actors[d.actor]]
 		if !ok {
 			return true
 		}
@@ -123,80 +123,97 @@ func (r *Replica) doubtful(h *held, o *op) bool {
 }
 
 // skip notes what the operations of a void commit would have dropped.
-func (r *Replica) skip(h *held, only map[string]bool) {
+func (r *Replica) skip(h *held, only map[string]bool) error {
 	if h.stands == nil {
 		h.stands = map[string][]named{}
 	}
 	if h.bad != "" {
-		return // it may name what is not there; nobody takes that over
+		return nil // it may name what is not there; nobody takes that over
 	}
-	for _, o := range h.operations() {
+	ops, ctx, err := r.operations(h)
+	for i := range ops {
+		o := &ops[i]
 		if only != nil && !only[o.id] {
 			continue
 		}
-		drops := r.resolve(h, &o)
+		drops := r.resolve(h, ctx, o)
 		if drops == nil {
-			drops = o.named(&h.ctx)
+			drops = o.named(ctx)
 		}
 		h.stands[o.id] = drops
 	}
+	return err
 }
 
 // play applies a commit, or notes what it would have done.
-func (r *Replica) play(h *held) []Change {
+func (r *Replica) play(h *held) ([]Change, error) {
 	if h.void != "" {
-		r.skip(h, nil)
-		return nil
+		return nil, r.skip(h, nil)
 	}
 	if p := r.pending; p.fits(r, h) {
-		return r.install(p, h)
+		return r.install(p, h), nil
 	}
-	return r.install(r.stage(&h.ctx, h.ops, func(o *op) []named { return r.resolve(h, o) }), h)
+	s, err := r.stage(&h.ctx, h.ops, func(o *op) []named { return r.resolve(h, &h.ctx, o) })
+	if err != nil {
+		return nil, err
+	}
+	return r.install(s, h), nil
 }
 
 // rebuild replays the documents that commits touch which count now and did not, or
 // the reverse: what other documents show does not depend on them. h, if not nil,
 // is a new commit whose operations are applied on the way.
-func (r *Replica) rebuild(flipped []*held, h *held) []Change {
+func (r *Replica) rebuild(flipped []*held, h *held) ([]Change, error) {
+	if h != nil {
+		flipped = append(flipped, h)
+	}
+	fresh := map[string]*entry{}
 	only := map[string]bool{}
 	var order []string
-	note := func(h *held) {
-		for _, o := range h.operations() {
-			if !only[o.id] {
-				only[o.id] = true
-				order = append(order, o.id)
+	for _, x := range flipped {
+		ops, _, err := r.operations(x)
+		if err != nil {
+			return nil, err
+		}
+		for i := range ops {
+			if id := ops[i].id; !only[id] {
+				only[id], fresh[id] = true, &entry{}
+				order = append(order, id)
 			}
 		}
-	}
-	for _, x := range flipped {
-		note(x)
-	}
-	if h != nil {
-		note(h)
-	}
-	fresh := make(map[string]*entry, len(only))
-	for id := range only {
-		fresh[id] = &entry{}
 	}
 	for _, x := range r.order {
-		if x.void != "" {
-			r.skip(x, only)
-			continue
-		}
-		for _, o := range x.operations() {
-			if !only[o.id] {
-				continue
-			}
-			e := fresh[o.id]
-			e.apply(&o, &x.ctx, r.resolve(x, &o))
-			if len(e.groups) > 64 {
-				e.tidy()
-			}
+		if err := r.replay(x, only, fresh); err != nil {
+			return nil, err
 		}
 	}
 	s := &staged{acc: r.acc}
 	for _, id := range order {
-		r.stageEntry(s, id, fresh[id])
+		old, err := r.load(id)
+		if err != nil {
+			return nil, err
+		}
+		r.stageEntry(s, id, &old, fresh[id])
 	}
-	return r.install(s, h)
+	return r.install(s, h), nil
+}
+
+// replay does what a commit does to some documents, from nothing.
+func (r *Replica) replay(x *held, only map[string]bool, fresh map[string]*entry) error {
+	if x.void != "" {
+		return r.skip(x, only)
+	}
+	ops, ctx, err := r.operations(x)
+	for i := range ops {
+		o := &ops[i]
+		if !only[o.id] {
+			continue
+		}
+		e := fresh[o.id]
+		e.apply(o, ctx, r.resolve(x, ctx, o))
+		if len(e.groups) > 64 {
+			e.tidy()
+		}
+	}
+	return err
 }

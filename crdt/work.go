@@ -18,7 +18,8 @@ type work struct {
 	baseLife int64  // the highest n of the base, alive or dead
 	lost     []*group
 	lostLife []int64
-	touched  bool // an assignment, life dot or counter differs from the base
+	touched  bool  // an assignment, life dot or counter differs from the base
+	failed   error // why a value could not be compared
 	path     []string
 	scratch  []byte
 }
@@ -136,7 +137,7 @@ func (w *work) leaf(n *node, b cell) error {
 	live, sum := n.sum()
 	if win := winner(n); win != nil {
 		val := win.val
-		if w.reads(val, live, sum).is(b) {
+		if w.reads(win, live, sum).is(b) {
 			w.drop(n, func(a *asg) bool { return !a.val.is(val) })
 			if live && !val.number() {
 				w.clear(n)
@@ -148,16 +149,19 @@ func (w *work) leaf(n *node, b cell) error {
 	}
 	w.drop(n, func(*asg) bool { return true })
 	w.clear(n)
-	w.set(n, slices.Clone(b), nil)
+	w.set(n, asg{val: slices.Clone(b)})
 	return nil
 }
 
-// reads returns the bytes a path shows whose winning scalar is val.
-func (w *work) reads(val cell, live bool, sum total) cell {
+// reads returns the bytes a path shows whose winning scalar is win.
+func (w *work) reads(win *asg, live bool, sum total) cell {
+	val := win.val
 	if val.ref() && !val.file() {
-		if b, ok := w.stores.value(val.parseRef().hash); ok {
+		b, err := w.stores.value(val.parseRef(), win.link)
+		if err == nil {
 			return b
 		}
+		w.failed = err
 	}
 	if !live || !val.number() {
 		return val
@@ -181,21 +185,21 @@ func winner(n *node) (win *asg) {
 }
 
 // set assigns at a path under the commit's own dot; a large value goes out of line.
-func (w *work) set(n *node, c cell, orig *stamp) {
+func (w *work) set(n *node, a asg) {
 	w.touched = true
-	if len(c) > MaxInline && !c.ref() {
-		c = w.stores.keep(c)
+	if a.g = w.own; len(a.val) > MaxInline && !a.val.ref() {
+		a.val = w.stores.keep(a.val)
 	}
-	if orig != nil && *orig == (stamp{w.own.time, w.own.dot}) {
-		orig = nil
+	if a.orig != nil && *a.orig == (stamp{w.own.time, w.own.dot}) {
+		a.orig = nil
 	}
 	for i := range n.asgs {
 		if n.asgs[i].g == w.own {
-			n.asgs[i].val, n.asgs[i].orig = c, orig
+			n.asgs[i] = a
 			return
 		}
 	}
-	n.asgs = append(n.asgs, asg{g: w.own, orig: orig, val: c})
+	n.asgs = append(n.asgs, a)
 }
 
 // drop takes away the assignments at a path that match.
@@ -234,7 +238,7 @@ func (w *work) object(n *node) {
 		w.clear(n)
 	}
 	if !marked {
-		w.set(n, cell{cellObject}, nil)
+		w.set(n, asg{val: cell{cellObject}})
 	}
 }
 
@@ -440,16 +444,17 @@ func (w *work) reassert(n *node) {
 		return
 	case win == nil:
 		w.clear(n)
-		w.set(n, appendInt(nil, sum.clamp()), nil)
+		w.set(n, asg{val: appendInt(nil, sum.clamp())})
 		return
 	}
-	val, s, g := win.val, win.stamp(), win.g
-	w.drop(n, func(a *asg) bool { return a.g == g })
-	if live && val.number() {
-		val = slices.Clone(w.reads(val, live, sum))
+	again, s := *win, win.stamp()
+	w.drop(n, func(a *asg) bool { return a.g == again.g })
+	if live && again.val.number() {
+		again.val = slices.Clone(w.reads(&again, live, sum))
 		w.clear(n)
 	}
-	w.set(n, val, &s)
+	again.orig = &s
+	w.set(n, again)
 }
 
 // bulk estimates the size of the document from above.

@@ -375,7 +375,10 @@ func (b *dbDoor) Conflicts(_ context.Context, id string) iter.Seq2[api.Conflict,
 	err := b.view(func(r *crdt.Replica) error {
 		ids := []string{id}
 		if id == "" {
-			ids = r.Conflicted()
+			var err error
+			if ids, err = r.Conflicted(); err != nil {
+				return err
+			}
 		}
 		for _, id := range ids {
 			conflicts, err := r.Conflicts(id)

@@ -47,8 +47,10 @@ internal/replicate: block internal/message internal/planted !os !net !io !contex
 team: block internal/planted internal/wire text !os !net !io !context !sync !crypto/rand !crypto/ed25519 !math/rand !math/rand/v2
 
 # Documents and merge: pure for the same reason. Keyed functions come from vault,
-# keys never do. JSON comes in through a strict parser.
-crdt: block internal/planted internal/wire json !os !net !context !sync !crypto/rand !crypto/ed25519 !crypto/hmac !math/rand !math/rand/v2
+# keys never do. JSON comes in through a strict parser. Documents that nobody changes
+# stand in the search tree; its nodes come through a store that may be told to stop,
+# hence context.
+crdt: block crdt/tree internal/planted internal/wire json !os !net !sync !crypto/rand !crypto/ed25519 !crypto/hmac !math/rand !math/rand/v2
 
 # The keyed search tree. Pure; its shape comes from a function it is given.
 crdt/tree: block internal/planted internal/wire !os !net !crypto/rand !crypto/ed25519 !crypto/hmac !math/rand !math/rand/v2

@@ -321,7 +321,7 @@ func (d *Database) awaitedCame(ready []judged) (came bool) {
 // judgeAll judges every commit again. The caller holds writing.
 func (d *Database) judgeAll() {
 	d.mu.Lock()
-	changes := d.replica.Rejudge(func(c *crdt.Commit) crdt.Validity {
+	changes, err := d.replica.Rejudge(func(c *crdt.Commit) crdt.Validity {
 		v, err := d.verdict(c, nil)
 		if err != nil {
 			return crdt.Void(err.Error())
@@ -329,6 +329,9 @@ func (d *Database) judgeAll() {
 		return v
 	})
 	d.mu.Unlock()
+	if err != nil {
+		d.damage.Store(&err)
+	}
 	d.watchers.tell(changes)
 }
 

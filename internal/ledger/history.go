@@ -329,7 +329,10 @@ func (d *Database) docOf(id, rev string) (doc crdt.Doc, err error) {
 			doc, found = now, true
 			return nil
 		}
-		for v := range r.Revisions(id) {
+		for v, err := range r.Revisions(id) {
+			if err != nil {
+				return err
+			}
 			if v.Rev != rev {
 				continue
 			}
