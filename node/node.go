@@ -129,7 +129,7 @@ func (n *Node) load(ctx context.Context) error {
 	}
 	n.ledger, err = ledger.Open(ledger.Options{
 		Store: n.store, Identity: n.id, Place: place, User: n.cfg.User, Device: n.cfg.Device,
-		Clock: n.clock, Rand: n.rand, Log: n.log, Changed: n.changed, Committed: n.committed,
+		Clock: n.clock, Rand: n.rand, Log: n.log, Changed: n.changed, Committed: n.committed, Damaged: n.damaged,
 	})
 	if err != nil {
 		return err
@@ -142,8 +142,8 @@ func (n *Node) load(ctx context.Context) error {
 	return nil
 }
 
-// changed and committed carry what happens in the ledger to the network, once there
-// is one.
+// changed, committed and damaged carry what happens in the ledger to the network,
+// once there is one.
 func (n *Node) changed(c *ledger.Chain) {
 	if net := n.live.Load(); net != nil {
 		net.Follow(c)
@@ -153,6 +153,12 @@ func (n *Node) changed(c *ledger.Chain) {
 func (n *Node) committed(d *ledger.Database, b *block.Block) {
 	if net := n.live.Load(); net != nil {
 		net.Announce(d, b)
+	}
+}
+
+func (n *Node) damaged() {
+	if net := n.live.Load(); net != nil {
+		net.Heal()
 	}
 }
 

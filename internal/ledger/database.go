@@ -134,9 +134,13 @@ func (d *Database) storedLinks(u *block.Unverified) (map[block.ID][]byte, error)
 func (n *Ledger) Stored(id block.ID) (*block.Unverified, error) {
 	data, err := n.o.Store.Get(store.Block(id))
 	if err != nil {
+		if _, ok := errors.AsType[*store.CorruptError](err); ok {
+			n.noteRot(id)
+		}
 		return nil, &DamageError{Block: id, Cause: err}
 	}
 	if block.Sum(data) != id {
+		n.noteRot(id)
 		return nil, &DamageError{Block: id, Cause: errors.New("its bytes hash to another name")}
 	}
 	return block.Parse(data)

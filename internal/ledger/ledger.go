@@ -57,6 +57,9 @@ type Options struct {
 	Changed func(*Chain)
 	// Committed is called after a commit of this device became durable and visible.
 	Committed func(*Database, *block.Block)
+	// Damaged is called when a read found a block on disk that is not what it was:
+	// time for [Ledger.Heal]. It must not block. Nil: nobody heals.
+	Damaged func()
 }
 
 // Ledger is the open chains and databases of one device. It is safe for concurrent
@@ -73,7 +76,8 @@ type Ledger struct {
 	teams    map[block.TeamID]*Chain
 	dbs      map[block.DBID]*Database
 
-	past pastStates // opened states of the past, over all databases
+	past   pastStates // opened states of the past, over all databases
+	rotten rotten
 
 	// Refused counts links and commits that were refused since the start.
 	Refused atomic.Int64
@@ -90,6 +94,9 @@ func Open(o Options) (*Ledger, error) {
 	}
 	if o.Committed == nil {
 		o.Committed = func(*Database, *block.Block) {}
+	}
+	if o.Damaged == nil {
+		o.Damaged = func() {}
 	}
 	l := &Ledger{
 		o: o, keys: vault.NewKeyring(o.Identity), done: make(chan struct{}), past: newPastStates(),

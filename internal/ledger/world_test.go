@@ -30,6 +30,8 @@ type device struct {
 	id    *vault.Identity
 	st    *store.Store
 	seen  atomic.Int64 // commits of its own that it was told of
+
+	damaged atomic.Int64 // times it was told of damage
 }
 
 // tick is the clock of all devices: it moves a millisecond whenever it is read.
@@ -69,6 +71,7 @@ func (d *device) open() (err error) {
 		Store: d.st, Identity: d.id, Place: d.place, User: d.name, Device: d.name + "-laptop",
 		Clock: now, Rand: rand.Reader, Log: slog.New(slog.DiscardHandler),
 		Committed: func(*Database, *block.Block) { d.seen.Add(1) },
+		Damaged:   func() { d.damaged.Add(1) },
 	})
 	if err != nil {
 		_ = d.st.Close()

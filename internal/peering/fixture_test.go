@@ -69,6 +69,11 @@ func newDevice(t testing.TB, name string) *device {
 				n.Announce(db, b)
 			}
 		},
+		Damaged: func() {
+			if n := net.Load(); n != nil {
+				n.Heal()
+			}
+		},
 	})
 	require.NoError(t, err)
 	recorded, tape := hosttest.Record(d.host)

@@ -32,6 +32,7 @@ import (
 	"runtime/pprof"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/event"
@@ -80,6 +81,8 @@ type Network struct {
 	pulls      map[block.TeamID]int                     // in flight
 	tips       map[block.DBID]map[block.Device][32]byte // where a device last said it stands
 	blamed     map[peer.ID]bool                         // sent what was refused, and was told on once
+
+	healing atomic.Bool // damaged blocks are being fetched
 
 	ctx    context.Context // the network's lifetime: ends when Close is called
 	cancel context.CancelFunc
@@ -263,6 +266,7 @@ func (n *Network) met(p peer.ID) {
 	if dev, ok := DeviceOf(p); ok && n.gate.known(p) {
 		n.keepAddrs(p)
 		n.plan(replicate.Connected{Peer: dev})
+		n.Heal()
 	}
 }
 

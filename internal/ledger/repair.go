@@ -1,0 +1,218 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+
+	"github.com/toftdb/toft/block"
+	"github.com/toftdb/toft/crdt"
+	"github.com/toftdb/toft/internal/store"
+)
+
+// Disks rot. A block names its own bytes, so damage is found when it is read, and
+// any other device's copy is as good as ours was. Where a read finds a rotten block
+// it is noted; whoever has the network asks peers for what was noted and hands it to
+// [Ledger.Heal].
+
+// Fetch asks connected members of a team for blocks. What comes is checked here; it
+// may be less than was asked for.
+type Fetch func(ctx context.Context, c *Chain, ids []block.ID) (map[block.ID][]byte, error)
+
+// maxRotten bounds what is noted. A verification finds the rest.
+const maxRotten = 4096
+
+// rotten are the blocks that reads found damaged.
+type rotten struct {
+	mu  sync.Mutex
+	ids map[block.ID]bool
+}
+
+// note adds a block, and reports whether it is new.
+func (r *rotten) note(id block.ID) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.ids[id] || len(r.ids) >= maxRotten {
+		return false
+	}
+	if r.ids == nil {
+		r.ids = map[block.ID]bool{}
+	}
+	r.ids[id] = true
+	return true
+}
+
+func (r *rotten) list() []block.ID {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.SortedFunc(maps.Keys(r.ids), func(a, b block.ID) int { return slices.Compare(a[:], b[:]) })
+}
+
+func (r *rotten) forget(ids []block.ID) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, id := range ids {
+		delete(r.ids, id)
+	}
+}
+
+// noteRot is told of a block that was read and is not what it was.
+func (n *Ledger) noteRot(id block.ID) {
+	if n.rotten.note(id) {
+		n.o.Log.Warn("a block on disk is damaged; peers are asked for it", "block", id)
+		n.o.Damaged()
+	}
+}
+
+// Rotten returns the blocks that reads found damaged and nobody has healed yet.
+func (n *Ledger) Rotten() []block.ID { return n.rotten.list() }
+
+// NeedsHealing reports whether a block or a database is known to be damaged.
+func (n *Ledger) NeedsHealing() bool {
+	damaged := func(d *Database) bool { return d.Damage() != nil }
+	return len(n.rotten.list()) > 0 || slices.ContainsFunc(n.databases(), damaged)
+}
+
+func (n *Ledger) databases() (all []*Database) {
+	for _, c := range n.Chains() {
+		all = append(all, c.Databases()...)
+	}
+	return all
+}
+
+// Heal fetches what is known to be damaged and opens databases again that it was
+// keeping shut. It is cheap when nothing is.
+func (n *Ledger) Heal(ctx context.Context, fetch Fetch) error {
+	var errs []error
+	for _, c := range n.Chains() {
+		ids := n.rotten.list()
+		if len(ids) == 0 {
+			break
+		}
+		got, err := fetch(ctx, c, ids)
+		if err == nil || len(got) > 0 {
+			_, err = n.heal(ctx, got)
+		}
+		errs = append(errs, err)
+	}
+	if len(n.rotten.list()) == 0 {
+		errs = nil // a block is fetched from one team; the others do not have it
+	}
+	for _, d := range n.databases() {
+		if d.Damage() != nil {
+			_, err := d.Repair(ctx, fetch)
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// heal writes blocks whose bytes are those of their names, and returns those.
+func (n *Ledger) heal(ctx context.Context, got map[block.ID][]byte) ([]block.ID, error) {
+	var healed []block.ID
+	batch := n.o.Store.NewBatch()
+	for id, data := range got {
+		if block.Sum(data) == id {
+			batch.Set(store.Block(id), data)
+			healed = append(healed, id)
+		}
+	}
+	if len(healed) == 0 {
+		return nil, nil
+	}
+	if err := n.durable(ctx, batch); err != nil {
+		return nil, fmt.Errorf("write %d healed blocks: %w", len(healed), err)
+	}
+	n.rotten.forget(healed)
+	n.o.Log.Info("damaged blocks healed from peers", "blocks", len(healed))
+	return healed, nil
+}
+
+// Repaired is what a repair did.
+type Repaired struct {
+	Report       // what is still wrong
+	Healed  int  // blocks that were fetched again
+	Rebuilt bool // the state was made anew from the commits
+}
+
+// maxHealRounds bounds how often a repair looks again: a healed commit shows which
+// blocks it links, and those may be damaged too.
+const maxHealRounds = 4
+
+// Repair fetches damaged and missing blocks from peers (fetch may be nil: there are
+// none) and makes what is derived from the blocks anew where it does not agree with
+// them. Nothing that can be read is taken away.
+func (d *Database) Repair(ctx context.Context, fetch Fetch) (Repaired, error) {
+	var out Repaired
+	var unreached error
+	for range maxHealRounds {
+		var err error
+		if out.Report, err = d.Verify(ctx, false); err != nil {
+			return out, err
+		}
+		want := out.damaged()
+		if len(want) == 0 || fetch == nil {
+			break
+		}
+		got, err := fetch(ctx, d.team, want)
+		unreached = err
+		healed, err := d.n.heal(ctx, got)
+		if err != nil {
+			return out, err
+		}
+		if out.Healed += len(healed); len(healed) == 0 {
+			break
+		}
+	}
+	if len(out.Bad) > 0 {
+		return out, unreached
+	}
+	agrees := d.Damage() == nil
+	if agrees {
+		var err error
+		if out.Report, err = d.Verify(ctx, true); err != nil {
+			return out, err
+		}
+		agrees = !slices.ContainsFunc(out.Bad, func(f Finding) bool { return f.Kind == FoundState })
+	}
+	if agrees {
+		return out, nil
+	}
+	out.Rebuilt = true
+	if err := d.reload(); err != nil {
+		return out, err
+	}
+	var err error
+	out.Report, err = d.Verify(ctx, false)
+	return out, err
+}
+
+// errRebuilding is what readers are told while the state is made anew.
+var errRebuilding = errors.New("the database is being rebuilt from its blocks: try again in a moment")
+
+// reload makes the replica anew from what is on disk.
+func (d *Database) reload() error {
+	d.writing.Lock()
+	defer d.writing.Unlock()
+	r, err := d.emptyReplica()
+	if err != nil {
+		return err
+	}
+	busy := errRebuilding
+	d.damage.Store(&busy)
+	d.mu.Lock()
+	d.replica, d.arrival = r, 0
+	d.mu.Unlock()
+	d.bytes.Store(0)
+	if err := d.replay(); err != nil {
+		d.damage.Store(&err)
+		return err
+	}
+	d.damage.Store(nil)
+	d.n.o.Log.Info("database rebuilt from its blocks", "db", d.id)
+	_ = d.n.past.use(context.Background(), func(s *pastStates) error { s.drop(d.id); return nil })
+	return d.View(func(*crdt.Replica) error { return nil })
+}
