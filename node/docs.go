@@ -92,6 +92,18 @@ func (b *dbDoor) Name() string { return dbName(b.d) }
 // Info reports the database as it is now.
 func (b *dbDoor) Info(context.Context) (api.DBInfo, error) { return b.n.dbInfo(b.d), nil }
 
+// Rename gives the database another name.
+func (b *dbDoor) Rename(ctx context.Context, name string) error {
+	name, err := cleanName("database", name)
+	if err != nil {
+		return err
+	}
+	if err := nameFree(b.d.Team(), name); err != nil {
+		return err
+	}
+	return doorError(b.d.Team().RenameDB(ctx, b.d.ID(), name))
+}
+
 // Put makes the document read exactly as doc.
 func (b *dbDoor) Put(ctx context.Context, doc api.Doc, conds ...api.Cond) (api.PutResult, error) {
 	return b.one(ctx, api.Write{Op: api.VerbPut, Doc: doc}, conds)

@@ -45,6 +45,10 @@ func doorError(err error) error {
 		return errClosing()
 	case errors.Is(err, ledger.ErrForbidden):
 		return api.ErrForbidden.Wrap(err, "ask an admin of the team")
+	case errors.Is(err, team.ErrSeed):
+		return api.ErrUsage.Wrap(err, seedRules)
+	case errors.Is(err, ledger.ErrBehind):
+		return api.ErrUnreachable.Wrap(err, "a removal keeps what this device has seen: connect to another member, wait until toft status says in sync, then again")
 	case errors.Is(err, ledger.ErrNoKey):
 		return api.ErrKeyLocked.Wrap(err, "wait until another member is online")
 	case errors.As(err, &damage):

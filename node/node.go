@@ -14,7 +14,6 @@
 package node
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -50,6 +49,9 @@ type Config struct {
 	Log *slog.Logger
 	// Clock tells the time. Nil: the system's.
 	Clock func() time.Time
+	// Passphrase asks for the passphrase of a locked key where no PassphraseFile is
+	// named. Nil: such a node does not open.
+	Passphrase func() (api.Secret, error)
 	// Command is what the store's lock tells a second process about this one. Empty:
 	// the name of the program.
 	Command string
@@ -65,12 +67,16 @@ type Node struct {
 	rand    io.Reader
 	store   *store.Store
 	id      *vault.Identity
+	forgot  atomic.Bool // the recovery words are no longer here
 	gate    *peering.Gate
 	ledger  *ledger.Ledger
 	host    host.Host                       // nil while offline
 	live    atomic.Pointer[peering.Network] // nil while offline
 	traffic *metrics.BandwidthCounter       // of our own host
 	started time.Time
+
+	lockMu sync.Mutex // held while the keystore changes
+	lock   vault.Lock // what opens it
 
 	once   sync.Once
 	closed error
@@ -120,7 +126,7 @@ func (n *Node) load(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if n.id, err = n.identity(paths.Keystore, len(teams) == 0); err != nil {
+	if n.id, err = n.openIdentity(paths.Keystore, len(teams) == 0); err != nil {
 		return err
 	}
 	place, err := placeOf(paths.Store)
@@ -186,45 +192,6 @@ func (n *Node) goLive(ctx context.Context) error {
 		net.Follow(c) // what changed before the ledger could say so
 	}
 	return nil
-}
-
-// identity opens the keystore, or makes one on the first run. A store that has
-// teams and no keystore is not a first run: a new key could open nothing of it.
-func (n *Node) identity(path string, fresh bool) (*vault.Identity, error) {
-	lock, err := n.lock()
-	if err != nil {
-		return nil, err
-	}
-	id, err := vault.OpenKeystore(path, lock)
-	if !errors.Is(err, vault.ErrNoKeystore) || !fresh {
-		return id, keyError(err)
-	}
-	if n.cfg.Host != nil {
-		key, err := hostKey(n.cfg.Host)
-		if err != nil {
-			return nil, err
-		}
-		if id, err = vault.NewIdentityOf(key, n.rand); err != nil {
-			return nil, err
-		}
-	} else if id, err = vault.NewIdentity(n.rand); err != nil {
-		return nil, err
-	}
-	return id, keyError(vault.CreateKeystore(path, id, lock))
-}
-
-// lock says what keeps the keystore's key: the first line of a file, or, without
-// any question, a file beside it.
-func (n *Node) lock() (vault.Lock, error) {
-	if n.cfg.PassphraseFile == "" {
-		return vault.KeyFile(), nil
-	}
-	text, err := os.ReadFile(n.cfg.PassphraseFile)
-	if err != nil {
-		return vault.Lock{}, api.ErrKeyLocked.Wrap(err, "name a readable file with --passphrase-file")
-	}
-	line, _, _ := bytes.Cut(text, []byte("\n"))
-	return vault.Passphrase(bytes.TrimSuffix(line, []byte("\r"))), nil
 }
 
 // personal returns the chain of the personal team, nil before it is made.

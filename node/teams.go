@@ -2,32 +2,19 @@ package node
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"iter"
 	"slices"
 	"strings"
 	"time"
 
-	"github.com/libp2p/go-libp2p/core/peer"
-	"github.com/multiformats/go-multiaddr"
-	manet "github.com/multiformats/go-multiaddr/net"
-
 	"github.com/toftdb/toft/block"
 	"github.com/toftdb/toft/internal/ledger"
-	"github.com/toftdb/toft/internal/peering"
 	"github.com/toftdb/toft/internal/vault"
 	"github.com/toftdb/toft/internal/wire"
-	"github.com/toftdb/toft/internal/words"
 	"github.com/toftdb/toft/node/api"
 	"github.com/toftdb/toft/team"
 )
-
-// errOffline is the cause wherever the network is asked for and off.
-var errOffline = errors.New("the network is off (--network offline)")
-
-// deviceInviteTime is how long a device invitation is good if nothing else is said.
-const deviceInviteTime = 30 * time.Minute
 
 // CreateTeam founds a team with this device as its first admin.
 func (n *Node) CreateTeam(ctx context.Context, name string) (api.Team, error) {
@@ -180,16 +167,24 @@ func (t *teamDoor) Name() string { return t.c.State().Name() }
 // Info reports the team as it is now.
 func (t *teamDoor) Info(context.Context) (api.TeamInfo, error) { return t.n.teamInfo(t.c), nil }
 
+// nameFree refuses the name of a database that the team has already.
+func nameFree(c *ledger.Chain, name string) error {
+	for _, db := range c.State().DBs() {
+		if db.Name == name {
+			return api.ErrExists.With(fmt.Sprintf("team %q has a database %q already", c.State().Name(), name), "choose another name")
+		}
+	}
+	return nil
+}
+
 // CreateDB makes a new database that belongs to the team.
 func (t *teamDoor) CreateDB(ctx context.Context, name string) (api.DB, error) {
 	name, err := cleanName("database", name)
 	if err != nil {
 		return nil, err
 	}
-	for _, db := range t.c.State().DBs() {
-		if db.Name == name {
-			return nil, api.ErrExists.With(fmt.Sprintf("team %q has a database %q already", t.Name(), name), "choose another name")
-		}
+	if err := nameFree(t.c, name); err != nil {
+		return nil, err
 	}
 	id, secret, err := vault.NewDatabase(t.n.rand)
 	if err != nil {
@@ -203,137 +198,6 @@ func (t *teamDoor) CreateDB(ctx context.Context, name string) (api.DB, error) {
 		return nil, api.ErrFailed.With("the database was made but could not be opened", "see the log")
 	}
 	return &dbDoor{n: t.n, d: d}, nil
-}
-
-// InviteMember makes an invitation for somebody else.
-func (t *teamDoor) InviteMember(ctx context.Context, i api.MemberInvite) (api.Invite, error) {
-	if t.c.Personal() {
-		return api.Invite{}, api.ErrUsage.With("the personal team is for your own devices", "toft team create NAME makes one to share")
-	}
-	if i.Role == "" {
-		i.Role = api.RoleMember
-	}
-	role, err := team.ParseRole(string(i.Role))
-	if err != nil {
-		return api.Invite{}, api.ErrUsage.Wrap(err, "admin, member or reader")
-	}
-	return t.invite(ctx, team.Invite{Kind: team.InviteMember, Role: role, MaxUses: i.MaxUses, Expires: wireTime(i.Expires)}, i.Short)
-}
-
-// InviteDevice makes an invitation for another device of this member.
-func (t *teamDoor) InviteDevice(ctx context.Context, i api.DeviceInvite) (api.Invite, error) {
-	if i.Expires.IsZero() {
-		i.Expires = t.n.clock().Add(deviceInviteTime)
-	}
-	return t.invite(ctx, team.Invite{Kind: team.InviteDevice, MaxUses: 1, Expires: wireTime(i.Expires)}, i.Short)
-}
-
-func (t *teamDoor) invite(ctx context.Context, inv team.Invite, short bool) (api.Invite, error) {
-	if inv.Expires != 0 && inv.Expires <= t.n.ledger.Now() {
-		return api.Invite{}, api.ErrUsage.With("the invitation would have expired already", "give a time that is still to come")
-	}
-	id := t.c.ID()
-	code := team.Code{Team: [20]byte(id[:20]), Short: short}
-	if _, err := t.n.rand.Read(code.Seed[:]); err != nil {
-		return api.Invite{}, err
-	}
-	if _, err := t.n.rand.Read(code.Invite[:]); err != nil {
-		return api.Invite{}, err
-	}
-	signer, err := vault.InviteKey(code.Team, code.Invite, code.Seed[:])
-	if err != nil {
-		return api.Invite{}, err
-	}
-	inv.ID, inv.Key = code.Invite, signer.Public()
-	if !short {
-		code.Device = t.n.id.Device()
-		code.Addrs = t.n.codeAddrs()
-	}
-	if _, err := t.c.Link(ctx, inv, nil); err != nil {
-		return api.Invite{}, doorError(err)
-	}
-	made, _ := t.c.State().Invitation(inv.ID)
-	out := t.row(made)
-	out.Code, out.Link = code.String(), code.Link()
-	return out, nil
-}
-
-// maxCodeAddrs is how many addresses an invitation code carries.
-const maxCodeAddrs = 2
-
-// codeAddrs chooses the addresses a code carries: public before private before
-// loopback, and of those the first of each transport, TCP first.
-func (n *Node) codeAddrs() [][]byte {
-	if n.live.Load() == nil {
-		return nil
-	}
-	rank := func(a multiaddr.Multiaddr) int {
-		r := 0
-		if _, err := a.ValueForProtocol(multiaddr.P_TCP); err != nil {
-			r++
-		}
-		if _, err := a.ValueForProtocol(multiaddr.P_IP4); err != nil {
-			r += 2
-		}
-		switch {
-		case manet.IsPublicAddr(a):
-		case manet.IsIPLoopback(a):
-			r += 8
-		default:
-			r += 4
-		}
-		return r
-	}
-	addrs := slices.Clone(n.host.Addrs())
-	slices.SortStableFunc(addrs, func(a, b multiaddr.Multiaddr) int { return rank(a) - rank(b) })
-	var out [][]byte
-	for _, a := range addrs[:min(len(addrs), maxCodeAddrs)] {
-		out = append(out, a.Bytes())
-	}
-	return out
-}
-
-// row reports an invitation as the door shows it.
-func (t *teamDoor) row(inv team.Invitation) api.Invite {
-	st := t.c.State()
-	out := api.Invite{
-		ID: inv.ID.String(), Team: st.Name(), Kind: inv.Kind.String(), Role: api.Role(inv.Role.String()),
-		MaxUses: inv.MaxUses, Uses: inv.Uses, Expires: goTime(inv.Expires), By: memberName(st, inv.By), State: "open",
-	}
-	switch {
-	case inv.Status == team.StatusUsed:
-		out.State = "used"
-	case inv.Status == team.StatusRevoked:
-		out.State = "revoked"
-	case inv.Expires != 0 && inv.Expires < t.n.ledger.Now():
-		out.State = "expired"
-	}
-	return out
-}
-
-// Invites yields the team's invitations, newest first.
-func (t *teamDoor) Invites(context.Context) iter.Seq2[api.Invite, error] {
-	var rows []api.Invite
-	for _, inv := range t.c.State().Invites() {
-		rows = append(rows, t.row(inv))
-	}
-	slices.Reverse(rows)
-	return all(rows)
-}
-
-// Revoke ends an invitation.
-func (t *teamDoor) Revoke(ctx context.Context, id string) error {
-	var found []team.Invitation
-	for _, inv := range t.c.State().Invites() {
-		if id != "" && strings.HasPrefix(inv.ID.String(), id) {
-			found = append(found, inv)
-		}
-	}
-	if len(found) != 1 {
-		return api.ErrNotFound.With(fmt.Sprintf("%d invitations fit %q", len(found), id), "toft team invites shows their ids")
-	}
-	_, err := t.c.Link(ctx, team.Revoke{Invite: found[0].Link}, nil)
-	return doorError(err)
 }
 
 // Members yields the members by name.
@@ -383,75 +247,18 @@ func (t *teamDoor) Devices(_ context.Context, member string) iter.Seq2[api.Devic
 // Log yields the links of the chain, parents before children.
 func (t *teamDoor) Log(context.Context) iter.Seq2[api.ChainLink, error] {
 	var rows []api.ChainLink
+	st := t.c.State()
 	for _, e := range t.c.Log() {
-		rows = append(rows, api.ChainLink{
+		l := api.ChainLink{
 			CID: e.ID.String(), Parents: texts(e.Parents), Action: e.Action.String(), By: e.By.String(),
 			Time: goTime(e.Time), Valid: e.Valid, Why: e.Why,
-		})
+		}
+		if d, ok := st.Device(e.By); ok {
+			l.Device, l.Member = d.Name, memberName(st, d.Member)
+		}
+		rows = append(rows, l)
 	}
 	return all(rows)
-}
-
-// Join redeems an invitation.
-func (n *Node) Join(ctx context.Context, r api.JoinRequest) (api.Joined, error) {
-	code, err := team.ParseCode(r.Code)
-	if err != nil {
-		return api.Joined{}, api.ErrInviteInvalid.Wrap(err, "copy the whole code again; spaces, dashes and case do not matter")
-	}
-	if n.live.Load() == nil {
-		return api.Joined{}, api.ErrNoDaemon.Wrap(errOffline, "start it: toft daemon")
-	}
-	c, proof, err := n.live.Load().Join(ctx, code, r.Name)
-	if err != nil {
-		return api.Joined{}, doorError(err)
-	}
-	st := c.State()
-	out := api.Joined{Team: n.teamInfo(c), Words: words.Transcript(proof.Hash()), Provisional: c.Provisional()}
-	if d, ok := st.Device(proof.Admitter); ok {
-		out.AdmittedBy = memberName(st, d.Member)
-	}
-	for _, d := range c.Databases() {
-		out.DBs = append(out.DBs, n.dbInfo(d))
-	}
-	return out, nil
-}
-
-// Connect dials an address that ends in /p2p/PEERID, or a device we know one of.
-func (n *Node) Connect(ctx context.Context, addr string) (api.Peer, error) {
-	if n.live.Load() == nil {
-		return api.Peer{}, api.ErrNoDaemon.Wrap(errOffline, "start it: toft daemon")
-	}
-	info, err := n.dialTarget(addr)
-	if err != nil {
-		return api.Peer{}, err
-	}
-	if err := n.host.Connect(ctx, info); err != nil {
-		return api.Peer{}, api.ErrUnreachable.Wrap(fmt.Errorf("connect to %s: %w", addr, err), "check the address, and that the other side lets this device in")
-	}
-	return n.peerRow(info.ID), nil
-}
-
-func (n *Node) dialTarget(text string) (peer.AddrInfo, error) {
-	if strings.HasPrefix(text, "/") {
-		info, err := peer.AddrInfoFromString(text)
-		if err != nil {
-			return peer.AddrInfo{}, api.ErrUsage.Wrap(err, "an address looks like /ip4/192.168.1.7/tcp/4001/p2p/12D3KooW…")
-		}
-		return *info, nil
-	}
-	for _, c := range n.ledger.Chains() {
-		for _, d := range c.State().Devices() {
-			if d.Name == text || d.Key.String() == text || len(text) >= 12 && strings.HasPrefix(d.Key.String(), text) {
-				p := peering.PeerOf(d.Key)
-				addrs, err := n.live.Load().KeptAddrs(p)
-				if err == nil && len(addrs) == 0 {
-					err = api.ErrUnreachable.With("no address of "+text+" is known yet", "give its address: toft id on that device shows it")
-				}
-				return peer.AddrInfo{ID: p, Addrs: addrs}, err
-			}
-		}
-	}
-	return peer.AddrInfo{}, api.ErrNotFound.With(fmt.Sprintf("no device %q", text), "toft team devices shows the names")
 }
 
 // memberName names a member for people; a duplicate or missing name shows its id.

@@ -49,6 +49,18 @@ func (s *State) RotationRank(key block.Device) int {
 	return -1
 }
 
+// FormerDevices returns the devices that were removed and did not come back, the
+// most senior first: whose work may still be adopted.
+func (s *State) FormerDevices() []Device {
+	var out []Device
+	for i, d := range s.devices {
+		if d.Status == StatusRemoved && s.byKey[d.Key] == i {
+			out = append(out, d)
+		}
+	}
+	return out
+}
+
 // Revokes returns what a removal revokes unless told otherwise: the invitations
 // that the target wrote or came by, and every one with more than one use, as far
 // as author may revoke them. Sorted, at most MaxRevoked.

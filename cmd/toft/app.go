@@ -63,18 +63,18 @@ func (a *app) root() *cobra.Command {
 		}
 	}
 	add("daily", a.putCmd(), a.getCmd(), a.delCmd(), a.restoreCmd(), a.allCmd(), a.watchCmd(), a.changesCmd(), a.conflictsCmd())
-	add("share", a.teamCmd(), a.inviteCmd("invite"), a.joinCmd(), a.dbCmd())
-	add("node", a.initCmd(), a.daemonCmd(), a.statusCmd(), a.idCmd(), a.peersCmd(), a.connectCmd(), a.demoCmd(), a.versionCmd())
+	add("share", a.teamCmd(), a.inviteCmd("invite"), a.joinCmd(), a.shareCmd(), a.dbCmd())
+	add("node", a.initCmd(), a.daemonCmd(), a.statusCmd(), a.idCmd(), a.keysCmd(), a.peersCmd(), a.connectCmd(), a.demoCmd(), a.versionCmd())
 	root.SetHelpCommandGroupID("node")
 	root.SetCompletionCommandGroupID("node")
-	polish(root, nil)
+	a.polish(root)
 	return root
 }
 
 // polish gives every command the same manners: errors come back to run, a command
 // that only holds others says which one was probably meant, a flag that does not
-// exist is a usage error, help opens with the example.
-func polish(c *cobra.Command, parents []string) {
+// exist is a usage error, help opens with the example, arguments are completed.
+func (a *app) polish(c *cobra.Command) {
 	c.SilenceErrors, c.SilenceUsage = true, true
 	c.SuggestionsMinimumDistance = 2
 	c.SetHelpTemplate(helpTemplate)
@@ -103,8 +103,11 @@ func polish(c *cobra.Command, parents []string) {
 			return nil
 		}
 	}
+	if c.ValidArgsFunction == nil && !c.HasSubCommands() {
+		c.ValidArgsFunction = a.complete
+	}
 	for _, sub := range c.Commands() {
-		polish(sub, append(parents, c.Name()))
+		a.polish(sub)
 	}
 }
 
@@ -201,7 +204,7 @@ func (a *app) connect(ctx context.Context, n need) (localNode, error) {
 	}
 	cfg.Network = config.Offline
 	for end := a.now().Add(lockWait); ; {
-		door, err := a.system.open(ctx, cfg, a.logger(silent))
+		door, err := a.system.open(ctx, cfg, a.logger(silent), a.unlock)
 		if !errors.Is(err, api.ErrStoreLocked) {
 			return door, usage(err)
 		}

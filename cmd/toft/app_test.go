@@ -31,6 +31,8 @@ type desk struct {
 	clock func() time.Time
 	// locked is what open answers, if anything.
 	locked error
+	// typed is what will be typed on the terminal.
+	typed []string
 }
 
 func newDesk(t *testing.T) *desk {
@@ -42,7 +44,7 @@ type closable struct{ *apitest.Node }
 
 func (closable) Close() error { return nil }
 
-func (d *desk) open(_ context.Context, c config.Config, _ *slog.Logger) (localNode, error) {
+func (d *desk) open(_ context.Context, c config.Config, _ *slog.Logger, _ func() (api.Secret, error)) (localNode, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.locked != nil {
@@ -68,6 +70,14 @@ type result struct {
 func (d *desk) system(stdin string, out, errw *bytes.Buffer) system {
 	return system{
 		stdin: strings.NewReader(stdin), stdout: out, stderr: errw, now: d.clock, open: d.open,
+		ask: func(string) (string, error) {
+			if len(d.typed) == 0 {
+				return "", errors.New("there is no terminal to ask on")
+			}
+			answer := d.typed[0]
+			d.typed = d.typed[1:]
+			return answer, nil
+		},
 		getenv: func(name string) string { return d.env[name] },
 	}
 }
@@ -154,11 +164,31 @@ func TestExamplesRun(t *testing.T) {
 				code = strings.TrimSpace(f.out)
 				inv = code // in this world the id is the code
 			}
-			if c.Name() == "join" {
+			if c.Name() == "join" || c.CommandPath() == "toft keys import" {
 				dir = bob
 			}
+			t.Chdir(t.TempDir())
+			kit := kitText(api.RecoveryKit{User: "ann", Words: kitOf(d, ann), Teams: []api.KitTeam{{ID: teamOf(d, ann)}}})
+			require.NoError(t, os.WriteFile("kit.txt", []byte(kit), 0o600))
+			require.NoError(t, os.WriteFile("passphrase", []byte("correct horse\n"), 0o600))
+			did, link := didOf(d, bob), ""
+			if c.CommandPath() == "toft share join" {
+				shared := d.run(ann, 0, "share", "with", did, "--json")
+				s, err := api.Unmarshal[api.Shared]([]byte(shared.out))
+				require.NoError(t, err)
+				link = s.Link
+			}
+			switch c.Name() {
+			case "role", "remove":
+				d.run(bob, 0, "join", code, "--as", "bob")
+			case "leave":
+				d.run(bob, 0, "join", code, "--as", "bob")
+				dir = bob
+			case "unlock":
+				d.run(ann, 0, "keys", "lock", "--passphrase-file", "passphrase")
+			}
 			for _, line := range strings.Split(c.Example, "\n") {
-				line = strings.NewReplacer("$CODE", code, "$INVITE", inv, "$ADDR", "/ip4/127.0.0.1/tcp/1").Replace(line)
+				line = strings.NewReplacer("$CODE", code, "$INVITE", inv, "$ADDR", "/ip4/127.0.0.1/tcp/1", "$DID", did, "$LINK", link).Replace(line)
 				args, err := words(line)
 				require.NoError(t, err)
 				require.Equal(t, "toft", args[0])
@@ -168,6 +198,8 @@ func TestExamplesRun(t *testing.T) {
 					args, want = append(args, "--timeout", "200ms"), 9
 				case "connect":
 					want = 9 // nobody is at that address
+				case "adopt":
+					want = 4 // nobody was removed
 				}
 				if args[0] == "init" {
 					dir = filepath.Join(t.TempDir(), "fresh")
@@ -179,6 +211,27 @@ func TestExamplesRun(t *testing.T) {
 			require.True(t, strings.HasPrefix(help.out, c.Example+"\n"), "help opens with the example")
 		})
 	})
+}
+
+// kitOf and teamOf look behind the door of a home.
+func kitOf(d *desk, dir string) []api.Secret {
+	kit, err := d.nodes[dir].RecoveryKit(d.t.Context())
+	require.NoError(d.t, err)
+	return kit.Words
+}
+
+func didOf(d *desk, dir string) string {
+	id, err := d.nodes[dir].Identity(d.t.Context())
+	require.NoError(d.t, err)
+	return id.DID
+}
+
+func teamOf(d *desk, dir string) string {
+	team, err := d.nodes[dir].Team(d.t.Context(), "")
+	if err != nil {
+		return ""
+	}
+	return team.ID()
 }
 
 // words splits a line as a shell does with plain and single-quoted words.

@@ -82,7 +82,7 @@ func (a *app) serve(ctx context.Context, cfg config.Config) error {
 // it is waited for. A daemon does not.
 func (a *app) openFirst(ctx context.Context, cfg config.Config, log *slog.Logger) (localNode, error) {
 	for end := a.now().Add(lockWait); ; {
-		node, err := a.system.open(ctx, cfg, log)
+		node, err := a.system.open(ctx, cfg, log, a.unlock)
 		if !errors.Is(err, api.ErrStoreLocked) {
 			return node, err
 		}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/spf13/cobra"
 
@@ -12,9 +13,9 @@ func (a *app) dbCmd() *cobra.Command {
 	c := &cobra.Command{
 		Use:     "db",
 		Example: "toft db create todos\ntoft db list",
-		Short:   "Make and list databases",
+		Short:   "Make, list, move and drop databases",
 	}
-	c.AddCommand(a.dbCreateCmd(), a.dbListCmd(), a.dbShowCmd())
+	c.AddCommand(a.dbCreateCmd(), a.dbListCmd(), a.dbShowCmd(), a.dbAddCmd(), a.dbRenameCmd(), a.dbDropCmd())
 	return c
 }
 
@@ -76,6 +77,77 @@ func (a *app) dbShowCmd() *cobra.Command {
 			})
 		},
 	}
+}
+
+func (a *app) dbAddCmd() *cobra.Command {
+	var team string
+	c := &cobra.Command{
+		Use: "add DB --team TEAM", Args: cobra.ExactArgs(1),
+		Example: "toft db add notes --team fam",
+		Short:   "Take a database with all its documents to another team",
+		Long: "Take a database with all its documents to another team.\n\n" +
+			"It lives in one team at a time: who is only in the old one keeps what is there\nand sees nothing new.",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if team == "" {
+				return api.ErrUsage.With("no team is named", "toft db add "+args[0]+" --team TEAM")
+			}
+			return a.withDB(cmd, local, args[0], func(ctx context.Context, db api.DB) error {
+				info, err := db.Move(ctx, team)
+				if err != nil {
+					return err
+				}
+				return show(a, info, a.printDB)
+			})
+		},
+	}
+	c.Flags().StringVar(&team, "team", "", "the team it shall belong to")
+	return c
+}
+
+func (a *app) dbRenameCmd() *cobra.Command {
+	return &cobra.Command{
+		Use: "rename DB NAME", Args: cobra.ExactArgs(2),
+		Example: "toft db rename notes jottings",
+		Short:   "Give a database another name, for everybody",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.withDB(cmd, local, args[0], func(ctx context.Context, db api.DB) error {
+				if err := db.Rename(ctx, args[1]); err != nil {
+					return err
+				}
+				info, err := db.Info(ctx)
+				if err != nil {
+					return err
+				}
+				return show(a, info, a.printDB)
+			})
+		},
+	}
+}
+
+func (a *app) dbDropCmd() *cobra.Command {
+	var confirm string
+	c := &cobra.Command{
+		Use: "drop DB --confirm DB", Args: cobra.ExactArgs(1),
+		Example: "toft db drop notes --confirm notes",
+		Short:   "Take a database away, for everybody in its team",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.withDB(cmd, local, args[0], func(ctx context.Context, db api.DB) error {
+				if confirm != db.Name() {
+					return api.ErrUsage.With(fmt.Sprintf("dropping %q needs its name once more", db.Name()), "toft db drop "+args[0]+" --confirm '"+db.Name()+"'")
+				}
+				info, err := db.Info(ctx)
+				if err != nil {
+					return err
+				}
+				if err := db.Drop(ctx); err != nil {
+					return err
+				}
+				return show(a, info, func(d api.DBInfo) { a.out.line("dropped " + d.Name) })
+			})
+		},
+	}
+	c.Flags().StringVar(&confirm, "confirm", "", "the name of the database, so that it is no slip")
+	return c
 }
 
 // withDB runs f on the database that the argument names.

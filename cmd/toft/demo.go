@@ -69,7 +69,7 @@ func (p *player) open(ctx context.Context, network config.Network) (err error) {
 		Dir: filepath.Join(p.d.dir, p.name), User: p.name, Device: p.name + "s-laptop", Network: network,
 		Listen: []string{"/ip4/127.0.0.1/tcp/0"},
 	}
-	p.node, err = p.d.system.open(ctx, cfg, p.d.logger(slog.LevelError))
+	p.node, err = p.d.system.open(ctx, cfg, p.d.logger(slog.LevelError), nil)
 	return err
 }
 

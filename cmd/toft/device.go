@@ -76,7 +76,7 @@ func (a *app) withoutHome(cmd *cobra.Command, f func(context.Context, api.API) e
 		return usage(err)
 	}
 	cfg.Network = config.Offline
-	door, err := a.system.open(cmd.Context(), cfg, a.logger(silent))
+	door, err := a.system.open(cmd.Context(), cfg, a.logger(silent), a.unlock)
 	if err != nil {
 		return usage(err)
 	}

@@ -35,7 +35,7 @@ func realNode(t *testing.T, user, device string) localNode {
 	n, err := openNode(t.Context(), config.Config{
 		Dir: filepath.Join(t.TempDir(), user), User: user, Device: device,
 		Network: config.LAN, Listen: []string{"/ip4/127.0.0.1/tcp/0"},
-	}, nil)
+	}, nil, nil)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, n.Close()) })
 	return n

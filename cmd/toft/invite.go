@@ -23,7 +23,7 @@ const (
 // inviteCmd is `toft team invite member`, and `toft invite` for short.
 func (a *app) inviteCmd(name string) *cobra.Command {
 	var i api.MemberInvite
-	var role, expires string
+	var role, expires, seedFile string
 	var qr bool
 	path := "toft team invite member"
 	if name == "invite" {
@@ -38,6 +38,9 @@ func (a *app) inviteCmd(name string) *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			i.Role = api.Role(role)
 			if i.Expires, err = a.expiry(expires); err != nil {
+				return err
+			}
+			if i.Seed, err = a.seed(seedFile); err != nil {
 				return err
 			}
 			return a.withTeam(cmd, live, opt(args, 0), func(ctx context.Context, t api.Team) error {
@@ -55,12 +58,62 @@ func (a *app) inviteCmd(name string) *cobra.Command {
 	f.StringVar(&expires, "expires", inviteExpires, "how long it is good, as in 30m or 7d, or never")
 	f.BoolVar(&i.Short, "short", false, "a shorter code, without address and device to ask")
 	f.BoolVar(&qr, "qr", false, "also as a QR code, on stderr")
+	seedFlags(c, &seedFile, &i.AllowWeakSeed)
+	return c
+}
+
+// seedFlags are those of an invitation that lets people agree on its secret.
+func seedFlags(c *cobra.Command, file *string, allowWeak *bool) {
+	f := c.Flags()
+	f.StringVar(file, "seed-file", "", "a secret of your own, the first line of this file (- for stdin), to be told apart from the code")
+	f.BoolVar(allowWeak, "allow-weak-seed", false, "take one that can be guessed; it needs one use and at most 24h")
+}
+
+// seed reads --seed-file: the first line of a file or of stdin. Never an argument:
+// ps shows those to everybody.
+func (a *app) seed(file string) (api.Secret, error) {
+	if file == "" {
+		return "", nil
+	}
+	s, err := a.passphrase(file, false)
+	if err == nil && s == "" {
+		err = api.ErrUsage.With("the seed is empty", "write it into the first line of the file")
+	}
+	return s, err
+}
+
+func (a *app) inviteReplicaCmd() *cobra.Command {
+	var i api.ReplicaInvite
+	var expires string
+	var qr bool
+	c := &cobra.Command{
+		Use: "replica [TEAM]", Args: cobra.MaximumNArgs(1),
+		Example: "toft team invite replica fam",
+		Short:   "Print a code for a device that holds the team's blocks and reads none (needs the daemon)",
+		RunE: func(cmd *cobra.Command, args []string) (err error) {
+			if i.Expires, err = a.expiry(expires); err != nil {
+				return err
+			}
+			return a.withTeam(cmd, live, opt(args, 0), func(ctx context.Context, t api.Team) error {
+				inv, err := t.InviteReplica(ctx, i)
+				if err != nil {
+					return err
+				}
+				return a.printInvite(inv, qr)
+			})
+		},
+	}
+	f := c.Flags()
+	f.Uint64Var(&i.MaxUses, "max-uses", inviteUses, "how many devices may use it; 0 for any number")
+	f.StringVar(&expires, "expires", inviteExpires, "how long it is good, as in 30m or 7d, or never")
+	f.BoolVar(&i.Short, "short", false, "a shorter code, without address and device to ask")
+	f.BoolVar(&qr, "qr", false, "also as a QR code, on stderr")
 	return c
 }
 
 func (a *app) inviteDeviceCmd() *cobra.Command {
 	var i api.DeviceInvite
-	var expires string
+	var expires, seedFile string
 	var qr bool
 	c := &cobra.Command{
 		Use: "device [TEAM]", Args: cobra.MaximumNArgs(1),
@@ -70,6 +123,9 @@ func (a *app) inviteDeviceCmd() *cobra.Command {
 			"Without TEAM it is for your personal team. One use, within 30 minutes.",
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			if i.Expires, err = a.expiry(expires); err != nil {
+				return err
+			}
+			if i.Seed, err = a.seed(seedFile); err != nil {
 				return err
 			}
 			team := opt(args, 0)
@@ -89,6 +145,7 @@ func (a *app) inviteDeviceCmd() *cobra.Command {
 	f.StringVar(&expires, "expires", deviceExpires, "how long it is good, as in 30m")
 	f.BoolVar(&i.Short, "short", false, "a shorter code, without address and device to ask")
 	f.BoolVar(&qr, "qr", false, "also as a QR code, on stderr")
+	seedFlags(c, &seedFile, &i.AllowWeakSeed)
 	return c
 }
 
@@ -99,6 +156,9 @@ func (a *app) printInvite(i api.Invite, qr bool) error {
 	}
 	return show(a, i, func(i api.Invite) {
 		a.out.line(i.Code)
+		if i.Apart {
+			a.talk("the seed is not in the code: tell it on another way, then on the other device: toft join CODE --seed-file FILE")
+		}
 		a.talk("%s", fmt.Sprintf("invitation %s to %s as %s, %s, %s; whoever has the code can join", i.ID, i.Team, i.Role, uses(i), until(i, a.now())))
 		a.talk("on the other device: toft join CODE")
 	})
@@ -142,7 +202,7 @@ func (a *app) invitesCmd() *cobra.Command {
 
 func (a *app) revokeCmd() *cobra.Command {
 	return &cobra.Command{
-		Use: "revoke [TEAM] ID", Args: cobra.RangeArgs(1, 2),
+		Use: "revoke [TEAM] INVITE", Args: cobra.RangeArgs(1, 2),
 		Example: "toft team revoke $INVITE",
 		Short:   "End an invitation",
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -170,13 +230,17 @@ func (a *app) revokeCmd() *cobra.Command {
 
 func (a *app) joinCmd() *cobra.Command {
 	var r api.JoinRequest
+	var seedFile string
 	c := &cobra.Command{
-		Use: "join CODE|LINK|-", Args: cobra.MinimumNArgs(1),
+		Use: "join CODE|LINK|CID|-", Args: cobra.MinimumNArgs(1),
 		Example: "toft join $CODE --as bob",
 		Short:   "Redeem an invitation (needs the daemon)",
 		Long: "Redeem an invitation (needs the daemon).\n\n" +
 			"Spaces, dashes and case of the code do not matter. With - it is read from stdin,\nwhere other users of this machine cannot see it.",
-		RunE: func(cmd *cobra.Command, args []string) error {
+		RunE: func(cmd *cobra.Command, args []string) (err error) {
+			if r.Seed, err = a.seed(seedFile); err != nil {
+				return err
+			}
 			r.Code = strings.Join(args, " ")
 			if r.Code == "-" {
 				text, err := readAll(a.stdin, "stdin")
@@ -197,12 +261,17 @@ func (a *app) joinCmd() *cobra.Command {
 	}
 	c.Flags().StringVar(&r.Name, "as", "", "the name others in the team shall see (default: your user name)")
 	c.Flags().BoolVar(&r.NoWait, "no-wait", false, "do not wait for the databases")
+	c.Flags().StringVar(&seedFile, "seed-file", "", "the secret that was told apart from the code, the first line of this file (- for stdin)")
 	return c
 }
 
 func (a *app) printJoined(j api.Joined) {
 	a.out.line(fmt.Sprintf("joined %s as %s, admitted by %s", j.Team.Name, j.Team.Role, j.AdmittedBy))
-	a.out.line("words on both sides: " + strings.Join(j.Words, " "))
+	if len(j.Words) > 4 {
+		a.out.line("words of who shared it, as toft id shows them there: " + strings.Join(j.Words, " "))
+	} else {
+		a.out.line("words on both sides: " + strings.Join(j.Words, " "))
+	}
 	for _, d := range j.DBs {
 		a.out.line(fmt.Sprintf("database %s, %d documents", d.Name, d.Docs))
 	}

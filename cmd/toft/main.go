@@ -41,8 +41,11 @@ type system struct {
 	stdout, stderr io.Writer
 	getenv         func(string) string
 	now            func() time.Time
-	// open opens the node of a directory in this process.
-	open func(ctx context.Context, c config.Config, log *slog.Logger) (localNode, error)
+	// ask asks for a secret on the terminal; an error where there is none.
+	ask func(question string) (string, error)
+	// open opens the node of a directory in this process; passphrase is for a key
+	// that is locked by one.
+	open func(ctx context.Context, c config.Config, log *slog.Logger, passphrase func() (api.Secret, error)) (localNode, error)
 }
 
 // localNode is a node in this process.
@@ -55,7 +58,7 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	code := run(ctx, os.Args[1:], system{
 		stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr,
-		getenv: os.Getenv, now: time.Now, open: openNode,
+		getenv: os.Getenv, now: time.Now, ask: ask, open: openNode,
 	})
 	stop()
 	os.Exit(code)

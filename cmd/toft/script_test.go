@@ -40,6 +40,9 @@ func TestScripts(t *testing.T) {
 		Dir: filepath.Join("testdata", "script"),
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("HOME", e.WorkDir)
+			// Under the race detector a process sleeps a second before it ends, so that
+			// others may finish a report: no goroutine of a command outlives it.
+			e.Setenv("GORACE", "atexit_sleep_ms=10")
 			e.Setenv("TOFT_DIR", filepath.Join(e.WorkDir, "a"))
 			e.Setenv("TOFT_LISTEN", "/ip4/127.0.0.1/tcp/0,/ip4/127.0.0.1/udp/0/quic-v1")
 			e.Setenv("TOFT_NETWORK", "lan")
@@ -113,7 +116,7 @@ func command(ts *testscript.TestScript, args []string) *exec.Cmd {
 	ts.Check(err)
 	cmd := exec.Command(path, args[1:]...)
 	cmd.Dir = ts.MkAbs(".")
-	for _, name := range []string{"HOME", "PATH", "TOFT_DIR", "TOFT_LISTEN", "TOFT_NETWORK"} {
+	for _, name := range []string{"HOME", "PATH", "GORACE", "TOFT_DIR", "TOFT_LISTEN", "TOFT_NETWORK"} {
 		cmd.Env = append(cmd.Env, name+"="+ts.Getenv(name))
 	}
 	return cmd

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"strconv"
 
 	"github.com/spf13/cobra"
@@ -17,14 +19,15 @@ func (a *app) teamCmd() *cobra.Command {
 	c := &cobra.Command{
 		Use:     "team",
 		Example: "toft team create fam --db notes\ntoft team list",
-		Short:   "Found a team, invite to it, see who is in it",
+		Short:   "Found a team, invite to it, change who is in it",
 	}
 	invite := &cobra.Command{
 		Use: "invite", Example: "toft team invite member fam", Short: "Make an invitation",
 	}
-	invite.AddCommand(a.inviteCmd("member"), a.inviteDeviceCmd())
+	invite.AddCommand(a.inviteCmd("member"), a.inviteDeviceCmd(), a.inviteReplicaCmd())
 	c.AddCommand(a.teamCreateCmd(), a.teamListCmd(), a.teamShowCmd(), invite, a.invitesCmd(), a.revokeCmd(),
-		a.joinCmd(), a.membersCmd(), a.devicesCmd(), a.teamLogCmd())
+		a.joinCmd(), a.membersCmd(), a.devicesCmd(), a.teamLogCmd(), a.verifyTeamCmd(), a.renameTeamCmd(), a.roleCmd(),
+		a.removeCmd(), a.leaveCmd(), a.rotateCmd(), a.adoptCmd())
 	return c
 }
 
@@ -153,20 +156,59 @@ func (a *app) devicesCmd() *cobra.Command {
 }
 
 func (a *app) teamLogCmd() *cobra.Command {
-	return &cobra.Command{
+	var graph bool
+	c := &cobra.Command{
 		Use: "log [TEAM]", Args: cobra.MaximumNArgs(1),
-		Example: "toft team log fam",
+		Example: "toft team log fam\ntoft team log fam --graph",
 		Short:   "List the signed links of a team's chain, parents first",
+		Long: "List the signed links of a team's chain, parents first.\n\n" +
+			"--graph draws which link builds on which: * counts, x does not, and says why.",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.withTeam(cmd, local, opt(args, 0), func(ctx context.Context, t api.Team) error {
+				if graph && !a.asJSON {
+					return a.drawLog(t.Log(ctx))
+				}
 				return list(a, t.Log(ctx), []string{"ACTION", "BY", "TIME", "VALID", "LINK"}, func(l api.ChainLink) []string {
 					valid := "yes"
 					if !l.Valid {
 						valid = "no: " + l.Why
 					}
-					return []string{l.Action, short(l.By), when(l.Time), valid, l.CID}
+					return []string{l.Action, author(l), when(l.Time), valid, l.CID}
 				})
 			})
 		},
 	}
+	c.Flags().BoolVar(&graph, "graph", false, "draw which link builds on which")
+	return c
+}
+
+// author names who signed a link.
+func author(l api.ChainLink) string {
+	if l.Member == "" {
+		return cmp.Or(l.Device, short(l.By))
+	}
+	return cmp.Or(l.Device, short(l.By)) + " of " + l.Member
+}
+
+// drawLog prints a chain as a graph.
+func (a *app) drawLog(seq iter.Seq2[api.ChainLink, error]) error {
+	var links []api.ChainLink
+	for l, err := range seq {
+		if err != nil {
+			return err
+		}
+		links = append(links, l)
+	}
+	above, rows := drawing(links)
+	for i, l := range links {
+		for _, line := range above[i] {
+			a.out.line(line)
+		}
+		text := rows[i] + "  " + l.Action + " by " + author(l) + ", " + when(l.Time) + "  " + l.CID
+		if !l.Valid {
+			text += "  does not count: " + l.Why
+		}
+		a.out.line(text)
+	}
+	return a.out.err
 }

@@ -169,7 +169,7 @@ crypto/ed25519   block internal/vault node                 node: the key of the 
 net/http         node/api node/api/server node/web cmd/toft the door
 math/rand/v2     internal/peering                          jitter
 testing          internal/hosttest node/nodetest node/api/apitest           tests stay out of the binary
-os/exec                                                    nothing is run
+os/exec          cmd/toft                                  stty, so that a passphrase is not shown; nothing else is run
 reflect          node/api/server                           the OpenAPI document is made from the nouns
 `
 

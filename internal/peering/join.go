@@ -32,27 +32,10 @@ const (
 	clockSkew = wire.Time(5 * time.Minute / time.Millisecond)
 )
 
-// Join redeems a code: it proves the seed to a member over a fresh nonce, bound to
-// this device's key, and then pulls the chain and the databases.
-func (n *Network) Join(ctx context.Context, code team.Code, name string) (*ledger.Chain, team.Proof, error) {
-	if !n.begin() {
-		return nil, team.Proof{}, errClosing()
-	}
-	defer n.wg.Done()
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	defer context.AfterFunc(n.ctx, cancel)()
-	c, proof, err := n.join(ctx, code, name)
-	if err != nil && n.ctx.Err() != nil {
-		err = errClosing()
-	}
-	return c, proof, err
-}
-
 func errClosing() error { return api.ErrClosed.With("the node is closing", "start it again") }
 
-func (n *Network) join(ctx context.Context, code team.Code, name string) (*ledger.Chain, team.Proof, error) {
-	signer, err := vault.InviteKey(code.Team, code.Invite, code.Seed[:])
+func (n *Network) join(ctx context.Context, code team.Code, seed []byte, name string) (*ledger.Chain, team.Proof, error) {
+	signer, err := vault.InviteKey(code.Team, code.Invite, seed)
 	if err != nil {
 		return nil, team.Proof{}, err
 	}

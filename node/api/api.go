@@ -11,6 +11,7 @@ import (
 // its way may then still have happened.
 type API interface {
 	Admin
+	Keys
 	Peers
 	Teams
 	Docs
@@ -50,8 +51,9 @@ type Teams interface {
 	Team(ctx context.Context, nameOrID string) (Team, error)
 	// Teams yields all teams, the personal one first, the others by name.
 	Teams(ctx context.Context) iter.Seq2[TeamInfo, error]
-	// Join redeems an invitation and returns when the team's chain and databases are
-	// there, unless r.NoWait. Errors: [ErrInviteInvalid], [ErrInviteUnknown],
+	// Join redeems an invitation, or picks up what was shared with this device by its
+	// did:key, and returns when the team's chain and databases are there, unless
+	// r.NoWait. Errors: [ErrInviteInvalid], [ErrInviteUnknown],
 	// [ErrInviteExpired], [ErrInviteUsed], [ErrInviteRevoked], [ErrInviteSeed],
 	// [ErrUnreachable].
 	Join(ctx context.Context, r JoinRequest) (Joined, error)
@@ -89,6 +91,8 @@ type Team interface {
 	Devices(ctx context.Context, member string) iter.Seq2[Device, error]
 	// Log yields the links of the chain, parents before children.
 	Log(ctx context.Context) iter.Seq2[ChainLink, error]
+
+	Membership
 }
 
 // Docs is the databases of the node.
@@ -109,6 +113,15 @@ type DB interface {
 	Name() string
 	// Info reports the database as it is now.
 	Info(ctx context.Context) (DBInfo, error)
+	// Rename gives the database another name, for everybody. [ErrExists] if its team
+	// has one of this name; [ErrForbidden] unless this device's member is an admin.
+	Rename(ctx context.Context, name string) error
+	// Move takes the database with its documents to another team (by name, id or
+	// prefix). Who is only in the old one keeps what is there and sees nothing new.
+	Move(ctx context.Context, team string) (DBInfo, error)
+	// Drop takes the database out of its team, for everybody. [ErrForbidden] unless
+	// this device's member is an admin.
+	Drop(ctx context.Context) error
 
 	// Put makes the document read exactly as d. Its id is d["_id"]; without one a new
 	// UUIDv7 is given. A d that holds "_rev" is written as with Cond{IfRev: that}.

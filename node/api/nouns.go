@@ -128,11 +128,12 @@ type TeamInfo struct {
 type Invite struct {
 	ID      string    `json:"id"`   // inv-…
 	Team    string    `json:"team"` // name
-	Kind    string    `json:"kind"` // member or device
+	Kind    string    `json:"kind"` // member, device or replica
 	Role    Role      `json:"role"`
 	Code    string    `json:"code,omitzero"`
-	Link    string    `json:"link,omitzero"` // toft:join/…
-	MaxUses uint64    `json:"maxUses"`       // 0: unlimited
+	Link    string    `json:"link,omitzero"`  // toft:join/…
+	Apart   bool      `json:"apart,omitzero"` // the seed is one of the inviter's own, and not in the code
+	MaxUses uint64    `json:"maxUses"`        // 0: unlimited
 	Uses    uint64    `json:"uses"`
 	Expires time.Time `json:"expires,omitzero"` // zero: never
 	By      string    `json:"by"`               // name of the member
@@ -144,7 +145,7 @@ type Joined struct {
 	Team        TeamInfo `json:"team"`
 	DBs         []DBInfo `json:"dbs"`
 	AdmittedBy  string   `json:"admittedBy"`           // name of the member
-	Words       []string `json:"words"`                // the same 4 words on both sides
+	Words       []string `json:"words"`                // the same 4 words on both sides; of a share, the inviter's 8
 	Provisional bool     `json:"provisional,omitzero"` // not yet confirmed by a second member
 }
 
@@ -172,8 +173,10 @@ type Device struct {
 type ChainLink struct {
 	CID     string    `json:"cid"`
 	Parents []string  `json:"parents"`
-	Action  string    `json:"action"` // as in docs/format.md: CREATE, INVITE, ADMIT, …
-	By      string    `json:"by"`     // PeerID of the author
+	Action  string    `json:"action"`          // as in docs/format.md: CREATE, INVITE, ADMIT, …
+	By      string    `json:"by"`              // PeerID of the author
+	Device  string    `json:"device,omitzero"` // its name
+	Member  string    `json:"member,omitzero"` // whose it is
 	Time    time.Time `json:"time,omitzero"`
 	Valid   bool      `json:"valid"`
 	Why     string    `json:"why,omitzero"` // why it does not count

@@ -13,17 +13,26 @@ type MemberInvite struct {
 	MaxUses uint64    `json:"maxUses,omitzero"` // 0: unlimited
 	Expires time.Time `json:"expires,omitzero"` // zero: never
 	Short   bool      `json:"short,omitzero"`   // leave device and addresses out of the code
+	// Seed is one of one's own, to be told apart from the code; empty: random, in the
+	// code. One that can be guessed needs AllowWeakSeed, one use, at most 24 hours,
+	// and no Short.
+	Seed          Secret `json:"seed,omitzero"`
+	AllowWeakSeed bool   `json:"allowWeakSeed,omitzero"`
 }
 
 // DeviceInvite says what an invitation for another device of one's own grants.
 type DeviceInvite struct {
 	Expires time.Time `json:"expires,omitzero"` // zero: 30 minutes from now
 	Short   bool      `json:"short,omitzero"`   // leave device and addresses out of the code
+	// Seed and AllowWeakSeed as in [MemberInvite].
+	Seed          Secret `json:"seed,omitzero"`
+	AllowWeakSeed bool   `json:"allowWeakSeed,omitzero"`
 }
 
-// JoinRequest redeems an invitation.
+// JoinRequest redeems an invitation, or picks up what was shared with this device.
 type JoinRequest struct {
-	Code   string `json:"code"`            // the code, its toft:join/ link, dashes and case do not matter
+	Code   string `json:"code"`            // the code or its toft:join/ link (dashes and case do not matter), or a CID or toft:share/ link
+	Seed   Secret `json:"seed,omitzero"`   // where it was told apart from the code
 	Name   string `json:"name,omitzero"`   // how the team shall call the new member; default: the user's name
 	NoWait bool   `json:"noWait,omitzero"` // return once admitted, before databases are here
 }

@@ -42,6 +42,11 @@ func Run(t *testing.T, open Open) {
 		{"an invitation joins two nodes", join},
 		{"invitations end", invitationsEnd},
 		{"a wrong code is refused", wrongCode},
+		{"roles and names change", rolesAndNames},
+		{"a removal is told before and done after", removals},
+		{"who leaves is gone", leaves},
+		{"a seed of one's own travels apart", ownSeeds},
+		{"secrets are kept and let go", secrets},
 		{"status and identity agree", status},
 		{"a context that has ended ends calls", ended},
 	} {

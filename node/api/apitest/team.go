@@ -53,27 +53,57 @@ func (h *teamHandle) CreateDB(_ context.Context, name string) (api.DB, error) {
 }
 
 func (h *teamHandle) InviteMember(_ context.Context, i api.MemberInvite) (api.Invite, error) {
-	return h.invite(api.Invite{Kind: "member", Role: cmp.Or(i.Role, api.RoleMember), MaxUses: i.MaxUses, Expires: i.Expires})
+	return h.invite(api.Invite{Kind: "member", Role: cmp.Or(i.Role, api.RoleMember), MaxUses: i.MaxUses, Expires: i.Expires}, ownSeed{i.Seed, i.AllowWeakSeed, i.Short})
 }
 
 func (h *teamHandle) InviteDevice(_ context.Context, i api.DeviceInvite) (api.Invite, error) {
 	if i.Expires.IsZero() {
 		i.Expires = time.Now().Add(30 * time.Minute)
 	}
-	return h.invite(api.Invite{Kind: "device", Role: api.RoleMember, MaxUses: 1, Expires: i.Expires})
+	return h.invite(api.Invite{Kind: "device", Role: api.RoleMember, MaxUses: 1, Expires: i.Expires}, ownSeed{i.Seed, i.AllowWeakSeed, i.Short})
 }
 
-func (h *teamHandle) invite(i api.Invite) (api.Invite, error) {
+// ownSeed is a seed of the inviter's own and what was said with it.
+type ownSeed struct {
+	text        api.Secret
+	weak, short bool
+}
+
+// check refuses what a real node does. What can be guessed is told by length here.
+func (o ownSeed) check(i api.Invite) error {
+	clean := cleanSeed(o.text)
+	switch {
+	case o.text == "":
+		return nil
+	case clean == "" || o.short:
+		return api.ErrUsage.With("this seed cannot be used", "")
+	case len(clean) >= 20 && strings.Trim(clean.Reveal(), clean.Reveal()[:1]) != "":
+		return nil
+	case !o.weak || i.MaxUses != 1 || i.Expires.IsZero() || i.Expires.After(time.Now().Add(24*time.Hour)):
+		return api.ErrUsage.With("a weak seed needs the flag, one use, and at most 24 hours", "")
+	}
+	return nil
+}
+
+// cleanSeed is how a seed is compared.
+func cleanSeed(s api.Secret) api.Secret {
+	return api.Secret(strings.ToLower(strings.NewReplacer(" ", "", "-", "", ".", "", "\n", "").Replace(s.Reveal())))
+}
+
+func (h *teamHandle) invite(i api.Invite, own ownSeed) (api.Invite, error) {
 	defer h.lock()()
+	if err := own.check(i); err != nil {
+		return api.Invite{}, err
+	}
 	me := h.t.member(h.n)
-	if i.Kind == "member" && me.Role != api.RoleAdmin {
+	if i.Kind != "device" && me.Role != api.RoleAdmin {
 		return api.Invite{}, api.ErrForbidden.With("only an admin may invite", "")
 	}
 	sum := h.n.world.hash("invite")
 	i.ID, i.Team, i.By = block.InviteID(sum[:8]).String(), h.t.info.Name, me.Name
-	h.t.invites = append(h.t.invites, &invite{i})
+	h.t.invites = append(h.t.invites, &invite{i, cleanSeed(own.text)})
 	h.t.link(h.n, "INVITE")
-	i.State, i.Code, i.Link = "open", i.ID, "toft:join/"+i.ID
+	i.State, i.Code, i.Link, i.Apart = "open", i.ID, "toft:join/"+i.ID, own.text != ""
 	return i, nil
 }
 

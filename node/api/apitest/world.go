@@ -41,9 +41,14 @@ type team struct {
 type member struct {
 	api.Member
 	nodes []*Node
+	did   string // of whom the team was shared with
+	share string // CID of his invite block
 }
 
-type invite struct{ api.Invite }
+type invite struct {
+	api.Invite
+	seed api.Secret // one of one's own
+}
 
 type database struct {
 	world  *World
@@ -67,8 +72,10 @@ type row struct {
 
 // Node is one user's device in a world.
 type Node struct {
-	world *World
-	id    api.Identity
+	world  *World
+	id     api.Identity
+	forgot bool       // the recovery kit is on paper
+	lock   api.Secret // passphrase
 }
 
 var _ api.API = (*Node)(nil)
@@ -80,7 +87,7 @@ func (w *World) Node(user, device string) *Node {
 	key := block.Device(w.hash("device"))
 	n := &Node{world: w, id: api.Identity{
 		User: user, Device: device, PeerID: key.String(), DID: key.DID(),
-		Words: []string{"acid", "acorn", "acre", "acts", "afar", "affix", "aged", "agent"}, Created: time.Now(),
+		Words: fingerprint(), Created: time.Now(),
 	}}
 	t := w.newTeam(n, api.Personal)
 	t.info.Personal, t.owner = true, n
@@ -310,11 +317,17 @@ func (n *Node) Join(_ context.Context, r api.JoinRequest) (api.Joined, error) {
 	n.world.mu.Lock()
 	defer n.world.mu.Unlock()
 	id := strings.TrimPrefix(strings.ToLower(strings.TrimSpace(r.Code)), "toft:join/")
+	if cid := strings.TrimPrefix(id, "toft:share/"); strings.HasPrefix(cid, "baf") {
+		return n.pickUp(cid)
+	}
 	if !strings.HasPrefix(id, "inv-") || len(id) != 17 {
 		return api.Joined{}, api.ErrInviteInvalid.With("the code is mistyped or cut short", "ask for the whole code")
 	}
 	for _, t := range n.world.teams {
 		for _, i := range t.invites {
+			if i.ID == id && i.seed != cleanSeed(r.Seed) {
+				return api.Joined{}, api.ErrInviteSeed.With("the seed is another", "ask for it again")
+			}
 			if i.ID == id {
 				return n.redeem(t, i, cmp.Or(r.Name, n.id.User))
 			}
@@ -344,11 +357,7 @@ func (n *Node) redeem(t *team, i *invite, name string) (api.Joined, error) {
 			ID: n.id.PeerID, Name: name, Role: i.Role, AdmittedBy: i.By, Joined: time.Now(), State: "active",
 		}, nodes: []*Node{n}})
 	}
-	j := api.Joined{Team: t.view(n), AdmittedBy: i.By, Words: []string{"acid", "acorn", "acre", "acts"}}
-	for _, d := range t.dbs {
-		j.DBs = append(j.DBs, d.info())
-	}
-	return j, nil
+	return t.joined(n, i.By), nil
 }
 
 func (i *invite) state() string {

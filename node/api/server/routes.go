@@ -45,11 +45,31 @@ type dial struct {
 	Addr string `json:"addr"`
 }
 
-// newInvite is a member's or a device's invitation; kind says which.
+// newInvite is an invitation for a member, a device or a replica; kind says which.
 type newInvite struct {
-	Kind string `json:"kind,omitzero"` // member (default) or device
+	Kind string `json:"kind,omitzero"` // member (default), device or replica
 	api.MemberInvite
 }
+
+// Requests of one or two fields, as the Go methods have arguments.
+type (
+	newName struct {
+		Name string `json:"name"`
+	}
+	toTeam struct {
+		Team string `json:"team"`
+	}
+	ofDevice struct {
+		Device string `json:"device"`
+	}
+	newRole struct {
+		Member string   `json:"member"`
+		Role   api.Role `json:"role"`
+	}
+	passphrase struct {
+		Passphrase api.Secret `json:"passphrase"`
+	}
+)
 
 type health struct {
 	OK bool `json:"ok"`
@@ -64,23 +84,40 @@ func Routes() []Route {
 		{get, "/v1/status", "the node, its databases, its warnings", nil, nil, is[api.Status](), One, answer(200, (*Server).status)},
 		{get, "/v1/identity", "who this device is", nil, nil, is[api.Identity](), One, answer(200, (*Server).identity)},
 
+		{get, "/v1/keys/recovery", "the words that bring the user back; they stay here", nil, nil, is[api.RecoveryKit](), One, answer(200, (*Server).recoveryKit)},
+		{del, "/v1/keys/recovery", "take the words off this device", nil, nil, nil, None, noContent((*Server).forgetRecovery)},
+		{post, "/v1/keys/recovery", "redeem the words of a recovery kit", nil, is[api.RecoverRequest](), is[api.Joined](), One, answer(200, (*Server).recover)},
+		{post, "/v1/keys/lock", "lock the device's key with a passphrase", nil, is[passphrase](), nil, None, noContent((*Server).lockKeys)},
+		{post, "/v1/keys/unlock", "take the passphrase off the device's key", nil, is[passphrase](), nil, None, noContent((*Server).unlockKeys)},
+
 		{get, "/v1/peers", "connected peers and known devices", nil, nil, is[api.Peer](), Array, list((*Server).peers)},
 		{post, "/v1/peers", "connect to a peer", nil, is[dial](), is[api.Peer](), One, answer(200, (*Server).connect)},
 
 		{get, "/v1/teams", "all teams", nil, nil, is[api.TeamInfo](), Array, list((*Server).teams)},
 		{post, "/v1/teams", "found a team", nil, is[newTeam](), is[api.TeamInfo](), One, answer(201, (*Server).createTeam)},
 		{get, team, "one team", nil, nil, is[api.TeamInfo](), One, answer(200, (*Server).team)},
+		{patch, team, "rename it", nil, is[newName](), nil, None, noContent((*Server).renameTeam)},
+		{post, team + "/roles", "give a member another role", nil, is[newRole](), nil, None, noContent((*Server).setRole)},
+		{post, team + "/remove", "remove a member, a device or a replica", nil, is[api.RemoveRequest](), is[api.Removal](), One, answer(200, (*Server).remove)},
+		{post, team + "/leave", "leave it", nil, nil, nil, None, noContent((*Server).leave)},
+		{post, team + "/rotate", "make a new key", nil, nil, is[api.TeamInfo](), One, answer(200, (*Server).rotate)},
+		{post, team + "/adopt", "keep what a removed device wrote", nil, is[ofDevice](), nil, None, noContent((*Server).adopt)},
+		{post, team + "/verify", "check every hash and signature of its chain", nil, nil, is[api.VerifyReport](), One, answer(200, (*Server).verifyTeam)},
+		{post, team + "/share", "admit somebody by his did:key", nil, is[api.ShareRequest](), is[api.Shared](), One, answer(201, (*Server).shareWith)},
 		{get, team + "/invites", "its invitations", nil, nil, is[api.Invite](), Array, list((*Server).invites)},
-		{post, team + "/invites", "invite a member or a device", nil, is[newInvite](), is[api.Invite](), One, answer(201, (*Server).invite)},
+		{post, team + "/invites", "invite a member, a device or a replica", nil, is[newInvite](), is[api.Invite](), One, answer(201, (*Server).invite)},
 		{del, team + "/invites/{id}", "revoke an invitation", nil, nil, nil, None, noContent((*Server).revoke)},
 		{get, team + "/members", "its members", nil, nil, is[api.Member](), Array, list((*Server).members)},
 		{get, team + "/devices", "its devices, or one member's", []string{"member"}, nil, is[api.Device](), Array, list((*Server).devices)},
 		{get, team + "/chain", "its signed links, parents first", nil, nil, is[api.ChainLink](), Array, list((*Server).chain)},
-		{post, "/v1/join", "redeem an invitation", nil, is[api.JoinRequest](), is[api.Joined](), One, answer(200, (*Server).join)},
+		{post, "/v1/join", "redeem an invitation, or pick up what was shared", nil, is[api.JoinRequest](), is[api.Joined](), One, answer(200, (*Server).join)},
 
 		{get, "/v1/dbs", "all databases", nil, nil, is[api.DBInfo](), Array, list((*Server).dbs)},
 		{post, "/v1/dbs", "make a database", nil, is[newDB](), is[api.DBInfo](), One, answer(201, (*Server).createDB)},
 		{get, db, "one database", nil, nil, is[api.DBInfo](), One, answer(200, (*Server).dbInfo)},
+		{patch, db, "rename it", nil, is[newName](), nil, None, noContent((*Server).renameDB)},
+		{post, db + "/move", "take it to another team", nil, is[toTeam](), is[api.DBInfo](), One, answer(200, (*Server).moveDB)},
+		{del, db, "take it out of its team, for everybody", nil, nil, nil, None, noContent((*Server).dropDB)},
 		{get, db + "/docs", "its documents by id", []string{"from", "to", "prefix", "desc", "limit"}, nil, is[api.Doc](), Lines, lines((*Server).all)},
 		{post, db + "/docs", "put a document, with a new id if it has none", nil, is[api.Doc](), is[api.PutResult](), One, (*Server).post},
 		{get, db + "/docs/{id...}", "one document", []string{"meta", "conflicts"}, nil, is[api.Doc](), One, (*Server).get},

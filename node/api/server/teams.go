@@ -95,9 +95,14 @@ func (s *Server) invite(r *http.Request) (api.Invite, error) {
 		if n.Role != "" || n.MaxUses > 1 {
 			return api.Invite{}, api.ErrUsage.With("a device invitation has no role and one use", "")
 		}
-		return t.InviteDevice(r.Context(), api.DeviceInvite{Expires: n.Expires, Short: n.Short})
+		return t.InviteDevice(r.Context(), api.DeviceInvite{Expires: n.Expires, Short: n.Short, Seed: n.Seed, AllowWeakSeed: n.AllowWeakSeed})
+	case "replica":
+		if n.Role != "" || n.Seed != "" {
+			return api.Invite{}, api.ErrUsage.With("an invitation for a replica has no role and no seed of one's own", "")
+		}
+		return t.InviteReplica(r.Context(), api.ReplicaInvite{MaxUses: n.MaxUses, Expires: n.Expires, Short: n.Short})
 	}
-	return api.Invite{}, api.ErrUsage.With(fmt.Sprintf("%.20q is no kind of invitation", n.Kind), "member or device")
+	return api.Invite{}, api.ErrUsage.With(fmt.Sprintf("%.20q is no kind of invitation", n.Kind), "member, device or replica")
 }
 
 func (s *Server) revoke(r *http.Request) error {
