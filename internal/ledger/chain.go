@@ -38,6 +38,7 @@ type Chain struct {
 	closed  map[block.Generation]*block.Block // those whose history layer was not opened yet
 	wanted  map[block.ID]*block.Block         // blocks that a link names and that are not here
 	info    info
+	waits   waiting
 	cuts    bool     // there is a link that takes something away
 	stood   [32]byte // standing when commits were last judged
 	moved   bool     // it is another now: judge commits again
@@ -322,9 +323,17 @@ func (n *Ledger) openChain(id block.TeamID) (*Chain, error) {
 	if err := c.readInfo(); err != nil {
 		return nil, err
 	}
+	if err := c.reopen(); err != nil {
+		return nil, fmt.Errorf("chain of %s: %w", id, err)
+	}
 	c.bootstrap()
 	for _, u := range links {
-		if _, err := c.try(u); err != nil {
+		_, err := c.try(u)
+		if errors.Is(err, vault.ErrNoKey) {
+			c.bootstrap() // the box that mended it stands above it
+			_, err = c.try(u)
+		}
+		if err != nil {
 			return nil, fmt.Errorf("chain of %s: link %s: %w", id, u.ID, err)
 		}
 		delete(c.parked, u.ID)

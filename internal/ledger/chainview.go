@@ -139,6 +139,12 @@ func (c *Chain) Agreed(ctx context.Context, dev block.Device) (ended bool, err e
 	}
 	admitter, inviter := st.AdmittedBy(self.Seat)
 	by, _ := st.Device(admitter)
+	if inviter.IsZero() {
+		inviter = by.Member // who added somebody without an invitation meant to
+	}
+	if !c.shown() {
+		return false, nil
+	}
 	if dev == c.n.Me() || other.Member != inviter && (other.Member == by.Member || other.Member == self.Member) {
 		return false, nil
 	}
@@ -164,10 +170,11 @@ type info struct {
 	Personal    bool     `cbor:"1,keyasint,omitempty"`
 	Provisional bool     `cbor:"2,keyasint,omitempty"`
 	Seat        block.ID `cbor:"3,keyasint,omitzero"` // the ADMIT that was promised to us
+	Share       block.ID `cbor:"4,keyasint,omitzero"` // the invite block we came by
 }
 
 // maxInfo bounds the record.
-const maxInfo = 128
+const maxInfo = 256
 
 // begin makes genesis and the record of the team durable in one step: a chain
 // without its record could not be opened again.

@@ -163,25 +163,13 @@ func (d *device) admitBy(c *Chain, inv invitation, x *device) block.ID {
 	proof.Commit = team.Commit(proof.Device, proof.BoxKey, proof.Name, proof.DeviceName, proof.R)
 	proof.InviteSig = inv.signer.Sign(block.ForJoin, proof.Signed())
 	proof.DeviceSig = x.id.Sign(block.ForJoin, proof.Signed())
-	return d.link(c, team.Admit{Invite: inv.link, Device: proof.Device, BoxKey: proof.BoxKey, Proof: proof}, d.boxes(c, x))
+	return d.link(c, team.Admit{Invite: inv.link, Device: proof.Device, BoxKey: proof.BoxKey, Proof: proof}, nil)
 }
 
 // admit invites x and admits it.
 func (d *device) admit(c *Chain, x *device, kind team.InviteKind) block.ID {
 	d.t.Helper()
 	return d.admitBy(c, d.invite(c, kind), x)
-}
-
-// boxes seals every current key to a device.
-func (d *device) boxes(c *Chain, x *device) (groups []block.BoxGroup) {
-	d.t.Helper()
-	for _, g := range c.State().Generations() {
-		box, commitment, err := d.Keys().Box(c.id, g.ID, block.BoxGeneration, x.id.BoxKey())
-		require.NoError(d.t, err)
-		groups = append(groups, block.BoxGroup{Generation: g.ID, Purpose: block.BoxGeneration, Commitment: commitment, Boxes: []block.Box{box}})
-	}
-	block.SortBoxes(groups)
-	return groups
 }
 
 // links returns the bytes of the chain, parents first; genesis is the first.
@@ -217,8 +205,10 @@ func (d *device) seat(c *Chain, x *device, seat block.ID) (*Chain, *Database) {
 	mine := x.begin(d.links(c)[0], seat)
 	d.tell(c, x)
 	require.True(d.t, mine.Seated())
-	_, db := x.only()
-	return mine, db
+	if dbs := mine.Databases(); len(dbs) > 0 {
+		return mine, dbs[0]
+	}
+	return mine, nil
 }
 
 // tell hands x all links of d's chain.
