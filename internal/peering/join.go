@@ -20,7 +20,6 @@ import (
 	"github.com/toftdb/toft/internal/message"
 	"github.com/toftdb/toft/internal/vault"
 	"github.com/toftdb/toft/internal/wire"
-	"github.com/toftdb/toft/internal/words"
 	"github.com/toftdb/toft/node/api"
 	"github.com/toftdb/toft/team"
 )
@@ -45,7 +44,7 @@ func (n *Network) join(ctx context.Context, code team.Code, seed []byte, name st
 	}
 	var last error
 	for _, p := range peers {
-		result, proof, err := n.prove(ctx, p, code, signer, name)
+		result, proof, err := n.proveInTime(ctx, p, code, signer, name)
 		if err != nil {
 			// Another peer may be the right one. What was told of the invitation says
 			// more than that a peer does not know it.
@@ -120,6 +119,28 @@ func shutOut(err error) bool {
 
 func errShutOut() error {
 	return api.ErrInviteUnknown.With("the device that invited lets nobody in any more: the invitation has expired, or was used up or revoked long ago", "ask for a new one")
+}
+
+// busyTime is how long a joiner waits for a place at a busy admitter.
+const busyTime = 15 * time.Second
+
+// proveInTime proves again while the admitter is busy with others.
+func (n *Network) proveInTime(ctx context.Context, p peer.ID, code team.Code, signer *vault.InviteSigner, name string) (message.Result, team.Proof, error) {
+	ctx, cancel := context.WithTimeout(ctx, busyTime)
+	defer cancel()
+	for pause := 250 * time.Millisecond; ; pause *= 2 {
+		result, proof, err := n.prove(ctx, p, code, signer, name)
+		if !errors.Is(err, errBusy) {
+			return result, proof, err
+		}
+		wait := time.NewTimer(pause)
+		select {
+		case <-wait.C:
+		case <-ctx.Done():
+			wait.Stop()
+			return result, proof, err
+		}
+	}
 }
 
 // prove runs the joiner's side of the join stream.
@@ -197,18 +218,6 @@ func seal(a message.Answer, ch message.Challenge) ([]byte, error) {
 	}
 	sealed, err := vault.SealAnswer(ch.Admitter, ch.Nonce, plain)
 	return append([]byte{message.Version}, sealed...), err
-}
-
-// unseal is the admitter's side of seal.
-func (n *Network) unseal(data []byte, ch message.Challenge) (message.Answer, error) {
-	if len(data) == 0 || data[0] != message.Version {
-		return message.Answer{}, message.ErrVersion
-	}
-	plain, err := n.o.Identity.OpenAnswer(ch.Nonce, data[1:])
-	if err != nil {
-		return message.Answer{}, err
-	}
-	return message.ParseAnswer(plain)
 }
 
 // exchange writes one message and reads the next.
@@ -304,159 +313,10 @@ func (n *Network) firstLinks(ctx context.Context, r message.Result, resp message
 	return nil, api.ErrVerify.With("the admitter did not send the team's first link", "join again with the same code")
 }
 
-// serveJoin is the admitter's side: the only stream a stranger gets an answer on.
-func (n *Network) serveJoin(s network.Stream) {
-	defer s.Close()
-	if err := s.SetDeadline(time.Now().Add(joinTime)); err != nil {
-		return
-	}
-	data, err := message.Read(s, message.MaxJoinFrame)
-	if err != nil {
-		return
-	}
-	offer, err := message.ParseOffer(data)
-	if err != nil {
-		_ = s.Reset()
-		return
-	}
-	c, inv, ok := n.invitation(offer.Tag)
-	if !ok {
-		reply(s, message.Challenge{Error: message.JoinNotFound}.Encode)
-		return
-	}
-	// Only who knows an invitation takes a place: silent strangers keep nobody out.
-	select {
-	case n.joins <- struct{}{}:
-		defer func() { <-n.joins }()
-	default:
-		reply(s, message.Challenge{Error: message.JoinBusy}.Encode)
-		return
-	}
-	ch := message.Challenge{Admitter: n.ledger.Me(), Kind: uint8(inv.Kind), Role: uint8(inv.Role)}
-	if _, err := n.o.Rand.Read(ch.Nonce[:]); err != nil {
-		return
-	}
-	reply(s, ch.Encode)
-	if data, err = message.Read(s, message.MaxJoinFrame); err != nil {
-		return
-	}
-	answer, err := n.unseal(data, ch)
-	if err != nil || PeerOf(answer.Device) != s.Conn().RemotePeer() {
-		_ = s.Reset()
-		return
-	}
-	result := n.admit(n.ctx, c, inv, team.Proof{
-		Team: code20(c.ID()), Invite: inv.ID, Kind: inv.Kind, Role: inv.Role,
-		Device: answer.Device, BoxKey: answer.BoxKey, Name: answer.Name, DeviceName: answer.DeviceName,
-		R: answer.R, Commit: offer.Commit, Nonce: ch.Nonce, Admitter: ch.Admitter,
-		InviteSig: answer.InviteSig, DeviceSig: answer.DeviceSig,
-	})
-	reply(s, result.Encode)
-}
-
-func reply(s network.Stream, encode func() ([]byte, error)) {
-	data, err := encode()
-	if err == nil {
-		err = message.Write(s, data)
-	}
-	if err != nil {
-		_ = s.Reset()
-	}
-}
-
-// admit checks a proof and, if all is well, writes the ADMIT link. Why an
-// invitation cannot be used any more is told only to who proved its seed.
-func (n *Network) admit(ctx context.Context, c *ledger.Chain, inv team.Invitation, proof team.Proof) message.Result {
-	refuse := func(e message.JoinError, detail string) message.Result {
-		return message.Result{Error: e, Detail: detail}
-	}
-	if proof.Verify(inv.Key) != nil {
-		return refuse(message.JoinWrongSeed, "")
-	}
-	if again, ok := n.settled(c, inv.ID, proof.Device); ok {
-		return again
-	}
-	boxes, err := n.boxesFor(c, proof.BoxKey, inv.Kind)
-	if err != nil {
-		n.o.Log.Error("cannot box keys for a joiner", "team", c.ID(), "err", err)
-		return refuse(message.JoinRefused, "this member holds no key to give yet; ask another")
-	}
-	id, err := c.Link(ctx, team.Admit{Invite: inv.Link, Device: proof.Device, BoxKey: proof.BoxKey, Proof: proof}, boxes)
-	if again, ok := n.settled(c, inv.ID, proof.Device); err != nil && ok {
-		return again // another stream was faster
-	}
-	if err != nil {
-		n.o.Log.Warn("join refused", "team", c.ID(), "device", proof.Device, "err", err)
-		return refuse(message.JoinRefused, "the team's rules do not allow it")
-	}
-	n.o.Log.Info("admitted", "team", c.ID(), "device", proof.Device, "words", words.Transcript(proof.Hash()))
-	return message.Result{Team: c.ID(), Admit: id}
-}
-
-// settled answers a joiner where no link is to be written: it is in already (it came
-// before and lost the answer), or the invitation has ended.
-func (n *Network) settled(c *ledger.Chain, id block.InviteID, joiner block.Device) (r message.Result, ok bool) {
-	st := c.State()
-	if dev, ok := st.Device(joiner); ok && st.Active(joiner) {
-		return message.Result{Team: c.ID(), Admit: dev.Seat}, true
-	}
-	inv, ok := st.Invitation(id)
-	switch {
-	case !ok:
-		r.Error = message.JoinNotFound
-	case inv.Status == team.StatusRevoked:
-		r.Error = message.JoinRevoked
-	case inv.Expires != 0 && n.ledger.Now() > inv.Expires+clockSkew:
-		r.Error = message.JoinExpired
-	case inv.Status == team.StatusUsed:
-		r.Error = message.JoinUsed
-	}
-	return r, r.Error != 0
-}
-
-// boxesFor boxes every current generation for a new device; a replica gets route
-// keys only.
-func (n *Network) boxesFor(c *ledger.Chain, to block.BoxKey, kind team.InviteKind) ([]block.BoxGroup, error) {
-	purpose := block.BoxGeneration
-	if kind == team.InviteReplica {
-		purpose = block.BoxRoute
-	}
-	var groups []block.BoxGroup
-	for _, g := range c.State().Generations() {
-		if !n.ledger.Keys().Has(c.ID(), g.ID) {
-			continue
-		}
-		box, commitment, err := n.ledger.Keys().Box(c.ID(), g.ID, purpose, to)
-		if err != nil {
-			return nil, err
-		}
-		groups = append(groups, block.BoxGroup{Generation: g.ID, Purpose: purpose, Commitment: commitment, Boxes: []block.Box{box}})
-	}
-	if len(groups) == 0 {
-		return nil, errors.New("no current key is here")
-	}
-	block.SortBoxes(groups)
-	return groups, nil
-}
-
-// invitation finds the invitation that a join tag of today, or of the day before or
-// after, stands for: also one that has ended, whose holder is told so.
-func (n *Network) invitation(tag [32]byte) (*ledger.Chain, team.Invitation, bool) {
-	today := day(n.o.Clock())
-	for _, c := range n.ledger.Chains() {
-		for _, inv := range c.State().Invites() {
-			for d := today - 1; d <= today+1; d++ {
-				if vault.JoinTag(inv.ID, code20(c.ID()), d) == tag {
-					return c, inv, true
-				}
-			}
-		}
-	}
-	return nil, team.Invitation{}, false
-}
-
 // day is the number of the UTC day.
 func day(t time.Time) int64 { return t.Unix() / 86400 }
+
+var errBusy = errors.New("the device that invited is busy admitting others")
 
 // joinError turns an answer of the protocol into the door's error.
 func joinError(e message.JoinError, detail string) error {
@@ -464,7 +324,7 @@ func joinError(e message.JoinError, detail string) error {
 	case message.JoinNotFound:
 		return api.ErrInviteUnknown.With("this device knows no such invitation", "check the code, or ask for a new one")
 	case message.JoinBusy:
-		return api.ErrUnreachable.With("the device that invited is busy admitting others", "try again in a few seconds")
+		return api.ErrUnreachable.Wrap(errBusy, "try again in a few seconds")
 	case message.JoinWrongSeed:
 		return api.ErrInviteSeed.With("the secret in the code does not fit the invitation", "copy the code again")
 	case message.JoinExpired:

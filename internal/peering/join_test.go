@@ -5,6 +5,7 @@ import (
 	"crypto/ed25519"
 	"crypto/rand"
 	"encoding/binary"
+	"fmt"
 	"io"
 	"slices"
 	"sync"
@@ -14,6 +15,7 @@ import (
 	libp2pcrypto "github.com/libp2p/go-libp2p/core/crypto"
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/stretchr/testify/require"
 
 	"github.com/toftdb/toft/block"
@@ -248,20 +250,45 @@ func TestOnlyFourJoinsAtOnce(t *testing.T) {
 		_, err := s.Write([]byte{0}) // so that the stream is opened
 		require.NoError(t, err)
 	}
-	j := newJoiner(t, code)
 	var open []network.Stream
-	for range maxJoins {
-		s, _, ch := j.offer(a)
-		require.Zero(t, ch.Error)
-		open = append(open, s)
+	busy := message.Challenge{Error: message.JoinBusy}
+	for range maxJoins / maxJoinsOfOne {
+		j := newJoiner(t, code)
+		for range maxJoinsOfOne {
+			s, _, ch := j.offer(a)
+			require.Zero(t, ch.Error)
+			open = append(open, s)
+		}
+		_, _, ch := j.offer(a)
+		require.Equal(t, busy, ch, "the same peer takes no third place")
 	}
-	_, _, ch := j.offer(a)
-	require.Equal(t, message.Challenge{Error: message.JoinBusy}, ch)
+	_, _, ch := newJoiner(t, code).offer(a)
+	require.Equal(t, busy, ch, "all are taken")
 	for _, s := range open {
 		require.NoError(t, s.Reset())
 	}
-	hosttest.Wait(t, "the places to be free", func() bool { return len(a.joins) == 0 })
+	hosttest.Wait(t, "the places to be free", func() bool { return a.door.held() == 0 })
 	newDevice(t, "bob").redeem(code)
+}
+
+// One peer that knocks and knocks is told to come back; others are not kept out.
+func TestKnockingWithoutEnd(t *testing.T) {
+	t.Parallel()
+	now := time.Unix(1_700_000_000, 0)
+	d := door{inside: map[peer.ID]int{}, tries: map[peer.ID]tries{}}
+	for range triesAtOnce {
+		require.True(t, d.knock("eve", now))
+	}
+	require.False(t, d.knock("eve", now))
+	require.True(t, d.knock("bob", now))
+	require.False(t, d.knock("eve", now.Add(triesEvery-time.Second)))
+	require.True(t, d.knock("eve", now.Add(triesEvery)))
+	require.False(t, d.knock("eve", now.Add(triesEvery)))
+	require.True(t, d.knock("eve", now.Add(time.Hour)))
+	for i := range 2 * maxKnockers {
+		d.knock(peer.ID(fmt.Sprint(i)), now)
+	}
+	require.LessOrEqual(t, len(d.tries), maxKnockers)
 }
 
 // The same device twice, also at once, is one use and one seat.
@@ -356,8 +383,8 @@ func TestDeviceJoinHoldsOnePlace(t *testing.T) {
 	phone := newDevice(t, "phone")
 	taken := make(chan int, 16)
 	a.host.SetStreamHandler(message.JoinProtocol, func(s network.Stream) {
-		hosttest.Wait(t, "the stream before to be over", func() bool { return len(a.joins) == 0 })
-		taken <- len(a.joins)
+		hosttest.Wait(t, "the stream before to be over", func() bool { return a.door.held() == 0 })
+		taken <- a.door.held()
 		a.serveJoin(s)
 	})
 	start := time.Now()

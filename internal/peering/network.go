@@ -74,7 +74,7 @@ type Network struct {
 	gossip   *gossip.Gossip
 	exchange *bitswap.Exchange
 	events   chan replicate.Event // to the sync loop, which owns the planner
-	joins    chan struct{}        // one token per join in progress
+	door     door                 // at which joiners knock
 
 	mu         sync.Mutex
 	announcers map[block.TeamID]*announcer
@@ -90,10 +90,6 @@ type Network struct {
 	lifeMu sync.Mutex // orders begin against Close
 }
 
-// maxJoins bounds the joins in progress: each costs the check of a proof and a
-// link, and strangers may start them.
-const maxJoins = 4
-
 // dialTime is how long one member may take to answer a dial.
 const dialTime = 5 * time.Second
 
@@ -105,7 +101,8 @@ const maxPause = 20 * time.Second
 func Start(o Options) (*Network, error) {
 	n := &Network{
 		o: o, ledger: o.Ledger, gate: o.Gate, host: o.Host,
-		events: make(chan replicate.Event, 256), joins: make(chan struct{}, maxJoins),
+		events:     make(chan replicate.Event, 256),
+		door:       door{inside: map[peer.ID]int{}, tries: map[peer.ID]tries{}},
 		announcers: map[block.TeamID]*announcer{}, pulls: map[block.TeamID]int{},
 		tips: map[block.DBID]map[block.Device][32]byte{}, blamed: map[peer.ID]bool{},
 	}
