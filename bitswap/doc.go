@@ -49,7 +49,8 @@
 //     block in one message the last counts.
 //   - Its server takes a want off the queue some time after the answer has gone,
 //     and until then forgets a second one for the same block that tells it nothing
-//     new. Here: who hears nothing for 1.5 s asks once more.
+//     new. Here: who hears nothing for 1.5 s asks once more, and what was asked for
+//     twice is cancelled when it has come, or it would stay on the list for good.
 //   - Simulated DONT_HAVEs after 50 ms call healthy peers dead. Here: a peer is
 //     silent only when no byte of it came for 1.5 s.
 //   - A peer that does not read holds senders for minutes. Here: two of 128, for

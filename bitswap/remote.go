@@ -20,9 +20,10 @@ type remote struct {
 	p       peer.ID
 	lanes   int // fetches that ask this peer
 	held    map[block.ID]*held
-	stood   int     // how many of held were refused and left standing
-	hungry  []*lane // that found no room under maxWants
-	outbox  []op    // to be sent, in order
+	stood   int                   // how many of held were refused and left standing
+	late    map[block.ID]struct{} // cancelled while an answer was due, which may come yet
+	hungry  []*lane               // that found no room under maxWants
+	outbox  []op                  // to be sent, in order
 	writing bool
 }
 
@@ -32,6 +33,10 @@ type held struct {
 	waiting  bool // an answer is due
 	standing bool // refused, and left for the peer to serve later
 	sent     bool // the peer has it on its list, for all we know
+	// twice: it was asked for before an answer to an earlier want was ruled out. The
+	// peer takes it off its list with the first answer, and puts it back with the
+	// second want, which it then forgets.
+	twice bool
 }
 
 // op is an entry of a wantlist.
@@ -79,6 +84,10 @@ func (r *remote) hold(id block.ID) {
 	if h.waiting {
 		return
 	}
+	if _, late := r.late[id]; late || h.sent {
+		h.twice = true
+		delete(r.late, id)
+	}
 	r.unstand(h)
 	h.waiting, h.sent = true, true
 	r.post(op{id: id})
@@ -92,16 +101,26 @@ func (r *remote) release(id block.ID, sender peer.ID) {
 		return
 	}
 	if r.p == sender {
-		h.sent, h.waiting = false, false
+		h.sent, h.waiting = h.twice, false
 	}
 	if h.n--; h.n > 0 {
 		return
 	}
 	r.unstand(h)
 	delete(r.held, id)
-	if h.sent {
-		r.post(op{id: id, cancel: true})
+	if !h.sent {
+		return
 	}
+	if h.waiting {
+		if len(r.late) >= maxWants {
+			clear(r.late)
+		}
+		if r.late == nil {
+			r.late = make(map[block.ID]struct{})
+		}
+		r.late[id] = struct{}{}
+	}
+	r.post(op{id: id, cancel: true})
 }
 
 // feed lets lanes ask that found no room before.

@@ -13,7 +13,7 @@ import (
 
 // Deadline bounds whatever a test waits for. It is generous because it is only
 // ever reached by a failure, on a machine that runs many tests at once.
-const Deadline = 20 * time.Second
+const Deadline = 60 * time.Second
 
 // Loopback addresses to listen on; the system picks the ports.
 const (
