@@ -188,14 +188,12 @@ func (n *Network) admit(ctx context.Context, c *ledger.Chain, inv team.Invitatio
 	if again, ok := n.settled(c, inv.ID, proof.Device); ok {
 		return again
 	}
-	boxes, err := n.boxesFor(c, proof.BoxKey, inv.Kind)
-	if err != nil {
-		n.o.Log.Error("cannot box keys for a joiner", "team", c.ID(), "err", err)
-		return refuse(message.JoinRefused, "this member holds no key to give yet; ask another")
-	}
-	id, err := c.Link(ctx, team.Admit{Invite: inv.Link, Device: proof.Device, BoxKey: proof.BoxKey, Proof: proof}, boxes)
+	id, err := c.Link(ctx, team.Admit{Invite: inv.Link, Device: proof.Device, BoxKey: proof.BoxKey, Proof: proof}, nil)
 	if again, ok := n.settled(c, inv.ID, proof.Device); err != nil && ok {
 		return again // another stream was faster
+	}
+	if errors.Is(err, ledger.ErrNoKey) {
+		return refuse(message.JoinRefused, "this member holds no key to give yet; ask another")
 	}
 	if err != nil {
 		n.o.Log.Warn("join refused", "team", c.ID(), "device", proof.Device, "err", err)
@@ -224,31 +222,6 @@ func (n *Network) settled(c *ledger.Chain, id block.InviteID, joiner block.Devic
 		r.Error = message.JoinUsed
 	}
 	return r, r.Error != 0
-}
-
-// boxesFor boxes every current generation for a new device; a replica gets route
-// keys only.
-func (n *Network) boxesFor(c *ledger.Chain, to block.BoxKey, kind team.InviteKind) ([]block.BoxGroup, error) {
-	purpose := block.BoxGeneration
-	if kind == team.InviteReplica {
-		purpose = block.BoxRoute
-	}
-	var groups []block.BoxGroup
-	for _, g := range c.State().Generations() {
-		if !n.ledger.Keys().Has(c.ID(), g.ID) {
-			continue
-		}
-		box, commitment, err := n.ledger.Keys().Box(c.ID(), g.ID, purpose, to)
-		if err != nil {
-			return nil, err
-		}
-		groups = append(groups, block.BoxGroup{Generation: g.ID, Purpose: purpose, Commitment: commitment, Boxes: []block.Box{box}})
-	}
-	if len(groups) == 0 {
-		return nil, errors.New("no current key is here")
-	}
-	block.SortBoxes(groups)
-	return groups, nil
 }
 
 // invitation finds the invitation that a join tag of today, or of the day before or

@@ -10,10 +10,10 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/toftdb/toft/block"
-	"github.com/toftdb/toft/gossip"
 	"github.com/toftdb/toft/internal/ledger"
 	"github.com/toftdb/toft/internal/message"
 	"github.com/toftdb/toft/internal/replicate"
+	"github.com/toftdb/toft/team"
 )
 
 // announcer tells a team what this node has, and takes in what the others tell.
@@ -22,8 +22,6 @@ import (
 type announcer struct {
 	n     *Network
 	c     *ledger.Chain
-	gen   block.Generation
-	topic *gossip.Topic
 	bell  chan struct{} // capacity 1: there is something to say
 	heard chan heard
 
@@ -32,6 +30,9 @@ type announcer struct {
 	last map[block.Device]uint64
 
 	mu      sync.Mutex
+	routes  map[block.Generation]*route
+	main    *route      // where everything is said; nil: nowhere now
+	steered *team.State // what the routes, and all that gossip holds, are in line with
 	dbs     map[*ledger.Database]bool
 	commits [][]byte
 	size    int
@@ -64,37 +65,23 @@ const (
 	maxHeard = 256
 )
 
-// announceOn joins the team's topic, which follows from the route key of the
-// generation that is written under. Without that key there is nothing to join yet;
-// it is called again when the chain changes.
-func (n *Network) announceOn(c *ledger.Chain) error {
-	gen, ok := c.State().WriteGeneration()
-	if !ok || !n.ledger.Keys().Has(c.ID(), gen) {
-		return nil
-	}
+// announceOn has the team's topics follow a state of the chain; see [route].
+func (n *Network) announceOn(c *ledger.Chain, st *team.State) (time.Duration, error) {
 	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.announcers[c.ID()] != nil {
-		return nil
+	a := n.announcers[c.ID()]
+	if a == nil {
+		a = &announcer{
+			n: n, c: c, bell: make(chan struct{}, 1), heard: make(chan heard, maxHeard), dbs: map[*ledger.Database]bool{},
+			last: map[block.Device]uint64{}, routes: map[block.Generation]*route{},
+			// A counter that starts at the clock rises across restarts without a write.
+			counter: uint64(n.ledger.Now()) << 10,
+		}
+		n.announcers[c.ID()] = a
+		n.run("say", a.sayLoop)
+		n.run("hear", a.hearLoop)
 	}
-	name, err := n.ledger.Keys().Topic(c.ID(), gen)
-	if err != nil {
-		return err
-	}
-	a := &announcer{
-		n: n, c: c, gen: gen, bell: make(chan struct{}, 1), heard: make(chan heard, maxHeard), dbs: map[*ledger.Database]bool{},
-		last: map[block.Device]uint64{},
-		// A counter that starts at the clock rises across restarts without a write.
-		counter: uint64(n.ledger.Now()) << 10,
-	}
-	allow := func(p peer.ID) bool { return n.gate.Shares(p, c.ID()) }
-	if a.topic, err = n.gossip.Join(name, allow, a.validate, a.deliver); err != nil {
-		return err
-	}
-	n.announcers[c.ID()] = a
-	n.run("say", a.sayLoop)
-	n.run("hear", a.hearLoop)
-	return nil
+	n.mu.Unlock()
+	return a.steer(st)
 }
 
 // Announce tells a database's team of a new commit of this device.
@@ -148,7 +135,7 @@ func (a *announcer) sayLoop() {
 	for {
 		select {
 		case <-n.ctx.Done():
-			a.topic.Close()
+			a.leaveAll()
 			return
 		case <-a.bell:
 			pause = againTime
@@ -178,7 +165,7 @@ func (a *announcer) sayLoop() {
 // allAgree reports whether everybody on the topic is known to hold what we hold. Of
 // a large team that is not known, and not asked for.
 func (a *announcer) allAgree() bool {
-	peers := a.topic.Peers()
+	peers := a.peers()
 	if len(peers) > maxInlinePeers || a.c.Provisional() {
 		return true
 	}
@@ -194,7 +181,7 @@ func (a *announcer) allAgree() bool {
 
 // reachesAll reports whether every connected member is on the topic, as far as we see.
 func (a *announcer) reachesAll() bool {
-	on := a.topic.Peers()
+	on := a.peers()
 	for _, p := range a.n.host.Network().Peers() {
 		if a.n.gate.Shares(p, a.c.ID()) && !slices.Contains(on, p) {
 			return false
@@ -203,93 +190,75 @@ func (a *announcer) reachesAll() bool {
 	return true
 }
 
+// say publishes what gathered, and tells the chain heads where they are news. Nothing
+// is said while somebody else still brings gossip in line with the chain: whoever does
+// rings the bell afterwards.
 func (a *announcer) say() error {
-	n := a.n
+	st := a.c.State()
 	a.mu.Lock()
+	if a.steered != st {
+		a.mu.Unlock()
+		return nil
+	}
+	main := a.main
 	dbs, commits := a.dbs, a.commits
-	a.dbs, a.commits, a.size = map[*ledger.Database]bool{}, nil, 0
-	a.counter++
-	a.spoke = n.o.Clock()
-	said := message.Announcement{Device: n.ledger.Me(), Counter: a.counter, Time: n.ledger.Now(), Chain: a.c.Heads()}
+	if main != nil {
+		a.dbs, a.commits, a.size = map[*ledger.Database]bool{}, nil, 0
+		a.spoke = a.n.o.Clock()
+	}
 	a.mu.Unlock()
+	var errs []error
+	if main != nil {
+		errs = append(errs, a.sayAll(main, st, dbs, commits))
+	}
+	for _, r := range a.all() {
+		if r != main {
+			errs = append(errs, a.sayHeads(r, st))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// draft begins an announcement with the chain heads.
+func (a *announcer) draft() message.Announcement {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.counter++
+	return message.Announcement{Device: a.n.ledger.Me(), Counter: a.counter, Time: a.n.ledger.Now(), Chain: a.c.Heads()}
+}
+
+// sayAll announces databases, and commits while few are listening.
+func (a *announcer) sayAll(r *route, st *team.State, dbs map[*ledger.Database]bool, commits [][]byte) error {
+	said := a.draft()
 	for d := range dbs {
-		said.DBs = append(said.DBs, d.Heads())
+		if d.Team() == a.c {
+			said.DBs = append(said.DBs, d.Heads())
+		}
 	}
 	slices.SortFunc(said.DBs, func(x, y message.DBHeads) int { return bytes.Compare(x.DB[:], y.DB[:]) })
-	if len(a.topic.Peers()) <= maxInlinePeers {
+	if len(r.topic.Peers()) <= maxInlinePeers {
 		said.Commits = commits
 	}
-	plain, err := said.Sign(a.c.ID(), a.gen, a.sign)
+	err := r.send(said, st)
 	if errors.Is(err, message.ErrTooLarge) {
 		said.Commits = nil
-		plain, err = said.Sign(a.c.ID(), a.gen, a.sign)
+		err = r.send(said, st)
 	}
-	if err != nil {
-		return err
+	return err
+}
+
+// sayHeads tells the chain heads on a route that carries nothing else, once.
+func (a *announcer) sayHeads(r *route, st *team.State) error {
+	said := a.draft()
+	if len(r.topic.Peers()) == 0 || slices.Equal(r.told, said.Chain) {
+		return nil
 	}
-	sealed, err := n.ledger.Keys().SealMessage(a.c.ID(), a.gen, plain)
-	if err != nil {
-		return err
-	}
-	data, err := message.WrapAnnouncement(a.gen, sealed)
-	if err != nil {
-		return err
-	}
-	return a.topic.Publish(n.ctx, data)
+	r.told = said.Chain
+	return r.send(said, st)
 }
 
 func (a *announcer) sign(msg []byte) block.Signature {
 	return a.n.o.Identity.Sign(block.ForAnnounce, msg)
-}
-
-// open unseals an announcement and checks the signature.
-func (a *announcer) open(data []byte) (message.Announcement, gossip.Verdict) {
-	hint, sealed, err := message.UnwrapAnnouncement(data)
-	if err != nil {
-		return message.Announcement{}, gossip.Reject // malformed in every view
-	}
-	if hint != a.gen.Hint() {
-		return message.Announcement{}, gossip.Ignore // a generation we may not know yet
-	}
-	plain, err := a.n.ledger.Keys().OpenMessage(a.c.ID(), a.gen, sealed)
-	if err != nil {
-		return message.Announcement{}, gossip.Reject
-	}
-	u, err := message.ParseAnnouncement(plain)
-	if err != nil {
-		return message.Announcement{}, gossip.Reject
-	}
-	if !a.c.State().Active(u.Device) {
-		return message.Announcement{}, gossip.Ignore // perhaps admitted in links we lack
-	}
-	said, err := u.Verify(a.c.ID(), a.gen)
-	if err != nil {
-		return message.Announcement{}, gossip.Reject
-	}
-	return said, gossip.Accept
-}
-
-// validate runs in gossip before a message is handed on.
-func (a *announcer) validate(from peer.ID, data []byte) gossip.Verdict {
-	_, v := a.open(data)
-	if v == gossip.Ignore {
-		a.n.ahead(from)
-	}
-	return v
-}
-
-// deliver runs once for each new valid message. It must not block gossip: when the
-// queue is full the message is dropped, and a pull makes up for it.
-func (a *announcer) deliver(from peer.ID, data []byte) {
-	said, v := a.open(data)
-	if v != gossip.Accept || said.Device == a.n.ledger.Me() {
-		return
-	}
-	select {
-	case a.heard <- heard{from, said}:
-	default:
-		a.n.ahead(from)
-	}
 }
 
 // hearLoop applies announcements, all that wait at once, so that a burst costs a
@@ -312,7 +281,7 @@ func (a *announcer) hearLoop() {
 			}
 			// Who tells us heads without news asks whether we hold them; we answer,
 			// unless we said so a moment ago: else two would echo each other for ever.
-			if (a.apply(batch) || a.silent() > answerTime) && len(a.topic.Peers()) <= maxInlinePeers {
+			if (a.apply(batch) || a.silent() > answerTime) && len(a.peers()) <= maxInlinePeers {
 				echo.Reset(echoTime)
 			}
 		}

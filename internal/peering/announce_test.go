@@ -38,11 +38,11 @@ func (d *device) announcer(c *ledger.Chain) *announcer {
 func (d *device) sealed(c *ledger.Chain, said message.Announcement) []byte {
 	d.t.Helper()
 	a := d.announcer(c)
-	plain, err := said.Sign(c.ID(), a.gen, a.sign)
+	plain, err := said.Sign(c.ID(), a.at().gen, a.sign)
 	require.NoError(d.t, err)
-	box, err := d.ledger.Keys().SealMessage(c.ID(), a.gen, plain)
+	box, err := d.ledger.Keys().SealMessage(c.ID(), a.at().gen, plain)
 	require.NoError(d.t, err)
-	data, err := message.WrapAnnouncement(a.gen, box)
+	data, err := message.WrapAnnouncement(a.at().gen, box)
 	require.NoError(d.t, err)
 	return data
 }
@@ -88,10 +88,10 @@ func TestReplayedAnnouncementsAreHarmless(t *testing.T) {
 		Device: b.id.Device(), Counter: counter + 1<<20 + 1, Time: 1, Chain: onB.Heads(), DBs: []message.DBHeads{dbB.Heads()},
 	})
 	// The listener of ann takes them in this order, on her own goroutine.
-	x := a.announcer(c)
+	x := a.announcer(c).at()
 	hear := func(data []byte) {
 		x.deliver(b.host.ID(), data)
-		hosttest.Wait(t, "it to be heard", func() bool { return len(x.heard) == 0 })
+		hosttest.Wait(t, "it to be heard", func() bool { return len(x.a.heard) == 0 })
 	}
 	hear(now)
 	hosttest.Wait(t, "ann to know where bob stands", func() bool { return a.Agrees(dbA, b.host.ID()) })
@@ -116,7 +116,7 @@ func TestReplayedAnnouncementsAreHarmless(t *testing.T) {
 func TestAnnouncementsAreJudged(t *testing.T) {
 	t.Parallel()
 	a, b, c, onB, _, _ := pair(t)
-	x := a.announcer(c)
+	x := a.announcer(c).at()
 	from := b.host.ID()
 	good := message.Announcement{Device: b.id.Device(), Counter: 1, Time: 1, Chain: onB.Heads()}
 	data := b.sealed(onB, good)

@@ -22,9 +22,11 @@ import (
 	"github.com/toftdb/toft/team"
 )
 
-// Gate decides who is talked to. It holds one immutable picture, replaced whenever
-// a chain changes: which peers are on the roster of which team, and until when an
-// invitation, open or ended lately, is a reason to let a stranger knock.
+// Gate decides who is talked to. It holds a picture, replaced whenever a chain
+// changes: which peers are on the roster of which team, and until when an invitation,
+// open or ended lately, is a reason to let a stranger knock. The picture lets in; who
+// is out is asked of the chain itself, so that a removal shuts every door at the
+// moment it counts, whoever is still busy with the picture.
 //
 // It is asked at five doors: the handshake (below), every Toft stream, every
 // Bitswap request, every GossipSub message and peer exchange, and every sync
@@ -38,7 +40,8 @@ type Gate struct {
 }
 
 type admitted struct {
-	teams map[peer.ID][]block.TeamID
+	chains map[block.TeamID]*ledger.Chain
+	teams  map[peer.ID][]block.TeamID
 	// until is how long strangers may knock at the join door. Zero: nobody was
 	// invited.
 	until wire.Time
@@ -62,13 +65,59 @@ func (g *Gate) inviting() bool { return wire.Time(g.clock().UnixMilli()) < g.now
 func (g *Gate) Members() iter.Seq[peer.ID] { return maps.Keys(g.now.Load().teams) }
 
 // known reports whether the peer is on the roster of any team of ours.
-func (g *Gate) known(p peer.ID) bool { return len(g.now.Load().teams[p]) > 0 }
+func (g *Gate) known(p peer.ID) bool {
+	a := g.now.Load()
+	return slices.ContainsFunc(a.teams[p], func(t block.TeamID) bool { return a.seats(p, t) })
+}
 
 // Shares reports whether a peer is on the roster of one team.
-func (g *Gate) Shares(p peer.ID, team block.TeamID) bool { return slices.Contains(g.teams(p), team) }
+func (g *Gate) Shares(p peer.ID, team block.TeamID) bool {
+	a := g.now.Load()
+	return slices.Contains(a.teams[p], team) && a.seats(p, team)
+}
 
 // teams lists the teams we share with a peer.
-func (g *Gate) teams(p peer.ID) []block.TeamID { return g.now.Load().teams[p] }
+func (g *Gate) teams(p peer.ID) []block.TeamID {
+	a := g.now.Load()
+	all := a.teams[p]
+	for _, t := range all {
+		if !a.seats(p, t) {
+			return slices.DeleteFunc(slices.Clone(all), func(t block.TeamID) bool { return !a.seats(p, t) })
+		}
+	}
+	return all
+}
+
+// seats reports whether the chain of a team seats a peer of the picture now. Whether
+// we are on the team ourselves does not matter: who leaves has to tell somebody.
+func (a *admitted) seats(p peer.ID, t block.TeamID) bool {
+	return a.chains[t].State().Active(deviceIn(p))
+}
+
+// out reports whether a device was on a team and is not any more.
+func out(st *team.State, dev block.Device) bool {
+	d, was := st.Device(dev)
+	return was && d.Status != team.StatusActive
+}
+
+// former reports whether a peer was on a team of ours and is not any more. It may
+// knock, to hear why.
+func (g *Gate) former(p peer.ID) bool {
+	dev, ok := DeviceOf(p)
+	if !ok {
+		return false
+	}
+	for _, c := range g.now.Load().chains {
+		if out(c.State(), dev) {
+			return true
+		}
+	}
+	return false
+}
+
+// deviceIn is DeviceOf for a peer that is known to be one: an Ed25519 key is the end
+// of its PeerID.
+func deviceIn(p peer.ID) block.Device { return block.Device([]byte(p[len(p)-len(block.Device{}):])) }
 
 // InterceptPeerDial allows every dial: we only dial whom we or the user chose.
 func (g *Gate) InterceptPeerDial(peer.ID) bool { return true }
@@ -81,7 +130,7 @@ func (g *Gate) InterceptAccept(network.ConnMultiaddrs) bool { return true }
 
 // InterceptSecured refuses strangers who dial us, unless they may knock.
 func (g *Gate) InterceptSecured(dir network.Direction, p peer.ID, _ network.ConnMultiaddrs) bool {
-	return dir == network.DirOutbound || g.known(p) || g.inviting()
+	return dir == network.DirOutbound || g.known(p) || g.inviting() || g.former(p)
 }
 
 // InterceptUpgraded has nothing to add.
@@ -91,28 +140,36 @@ func (g *Gate) InterceptUpgraded(network.Conn) (bool, control.DisconnectReason) 
 // if nobody spoke the protocol.
 func (n *Network) members(handle func(network.Stream)) func(network.Stream) {
 	return func(s network.Stream) {
-		if !n.gate.known(s.Conn().RemotePeer()) {
+		p := s.Conn().RemotePeer()
+		switch {
+		case n.gate.known(p):
+			handle(s)
+		case n.gate.former(p):
+			n.serveFormer(s)
+		default:
 			_ = s.Reset()
-			return
 		}
-		handle(s)
 	}
 }
 
 // serves reports whether a block may go to a peer: only if the peer is on the
-// roster of the team that the block's own header names.
+// roster of the team that the block's own header names. An invite block names none:
+// it is sealed to one device, its id may be published, and that device is on the
+// roster when it asks.
 func (n *Network) serves(p peer.ID, id block.ID) bool {
 	teams := n.gate.teams(p)
 	if len(teams) == 0 {
 		return false
 	}
-	data, err := n.o.Store.Get(store.Block(id))
-	if err != nil {
-		return true // we do not have it: "don't have" tells a member nothing
+	of, ok := n.owners.of(id, func() ([]byte, error) { return n.o.Store.Get(store.Block(id)) })
+	if !ok || of.share {
+		return true // "don't have" tells a member nothing
 	}
-	hint, ok := block.PeekTeam(data)
+	if of.none {
+		return false
+	}
 	for _, t := range teams {
-		if ok && (hint == t.Hint() || hint == block.Hint{} && block.ID(t) == id) {
+		if of.hint == t.Hint() || (of.hint == block.Hint{} && block.ID(t) == id) {
 			return true
 		}
 	}
@@ -124,8 +181,9 @@ func (n *Network) serves(p peer.ID, id block.ID) bool {
 func (g *Gate) Refresh(l *ledger.Ledger) (before, next *admitted) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	next = &admitted{teams: map[peer.ID][]block.TeamID{}}
+	next = &admitted{chains: map[block.TeamID]*ledger.Chain{}, teams: map[peer.ID][]block.TeamID{}}
 	for _, c := range l.Chains() {
+		next.chains[c.ID()] = c
 		st := c.State()
 		for _, dev := range st.Devices() {
 			if st.Active(dev.Key) && dev.Key != l.Me() && !dev.Recovery {

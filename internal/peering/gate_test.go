@@ -131,10 +131,9 @@ func TestWhoLeavesOneOfTwoTeamsIsOffItsTopic(t *testing.T) {
 	require.NoError(t, err)
 	hosttest.Wait(t, "ann to know", func() bool { return !a.gate.Shares(b.host.ID(), y.ID()) })
 	require.Equal(t, network.Connected, a.host.Network().Connectedness(b.host.ID()))
-	a.mu.Lock()
-	topic := a.announcers[y.ID()].topic
-	a.mu.Unlock()
-	require.NotContains(t, topic.Peers(), b.host.ID())
+	for _, r := range a.announcer(y).all() {
+		require.NotContains(t, r.topic.Peers(), b.host.ID())
+	}
 	put(t, x.Databases()[0], "still together", nil)
 	same(t, x.Databases()[0], dbX)
 }

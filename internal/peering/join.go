@@ -280,7 +280,7 @@ func (n *Network) hears(ctx context.Context, c *ledger.Chain, p peer.ID) {
 		n.mu.Lock()
 		a := n.announcers[c.ID()]
 		n.mu.Unlock()
-		if a != nil && slices.Contains(a.topic.Peers(), p) {
+		if a != nil && slices.Contains(a.peers(), p) {
 			return
 		}
 		select {

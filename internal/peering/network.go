@@ -15,8 +15,9 @@
 // pull whose answer arrived before the question; when one is lost, a timer asks.
 //
 // Goroutines, all ended and awaited by Close: the sync loop (owns the planner), one
-// per pull in flight, the dial loop, the peer events, and per team one that speaks
-// and one that listens.
+// per pull in flight, the dial loop, the loop that tends chains, the peer events, one
+// per device that is out and connected, for seconds, and per team one that speaks and
+// one that listens.
 //
 // It decides nothing about what is valid: that is the ledger's. It knows neither
 // documents nor rules of a team, and constructs no host.
@@ -28,6 +29,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"runtime/pprof"
 	"slices"
@@ -74,13 +76,21 @@ type Network struct {
 	gossip   *gossip.Gossip
 	exchange *bitswap.Exchange
 	events   chan replicate.Event // to the sync loop, which owns the planner
+	follows  chan *ledger.Chain   // to the tend loop: this one changed
 	door     door                 // at which joiners knock
+	owners   owners               // of the blocks that were asked for
+
+	followMu sync.Mutex // one change of a chain is followed at a time
 
 	mu         sync.Mutex
+	missed     bool // the tend loop was too busy to be told which chain changed
 	announcers map[block.TeamID]*announcer
 	pulls      map[block.TeamID]int                     // in flight
 	tips       map[block.DBID]map[block.Device][32]byte // where a device last said it stands
 	blamed     map[peer.ID]bool                         // sent what was refused, and was told on once
+	told       map[block.TeamID]Removal                 // what a peer said of our own removal
+	over       map[block.TeamID]bool                    // a member holds us for out, and says why
+	wanted     map[pairing]time.Time                    // when a peer was asked for blocks of keys
 
 	healing atomic.Bool // damaged blocks are being fetched
 
@@ -105,6 +115,7 @@ func Start(o Options) (*Network, error) {
 		door:       door{inside: map[peer.ID]int{}, tries: map[peer.ID]tries{}},
 		announcers: map[block.TeamID]*announcer{}, pulls: map[block.TeamID]int{},
 		tips: map[block.DBID]map[block.Device][32]byte{}, blamed: map[peer.ID]bool{},
+		told: map[block.TeamID]Removal{}, over: map[block.TeamID]bool{}, wanted: map[pairing]time.Time{}, follows: make(chan *ledger.Chain, 64),
 	}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	if err := n.start(); err != nil {
@@ -126,6 +137,7 @@ func (n *Network) start() (err error) {
 		return err
 	}
 	n.run("sync", n.syncLoop)
+	n.run("tend", n.tendLoop)
 	for _, c := range n.ledger.Chains() {
 		n.Follow(c)
 	}
@@ -191,8 +203,13 @@ func (n *Network) handle(proto protocol.ID, fn func(network.Stream)) {
 }
 
 // Follow brings the network in line with a chain's new state: the gate knows the
-// roster, the topic is joined, and the team hears of our new heads.
+// roster, gossip forgets who is out, the topics are those of the present keys, and the
+// team hears of our new heads. In this order: nothing is said while somebody who is out
+// could hear it.
 func (n *Network) Follow(c *ledger.Chain) {
+	n.followMu.Lock()
+	defer n.followMu.Unlock()
+	st := c.State()
 	before, next := n.gate.Refresh(n.ledger)
 	for p := range next.teams {
 		if len(before.teams[p]) < len(next.teams[p]) {
@@ -207,10 +224,11 @@ func (n *Network) Follow(c *ledger.Chain) {
 			n.gossip.Removed(p) // out of that topic's mesh; the others resume
 		}
 	}
-	if err := n.announceOn(c); err != nil {
+	if _, err := n.announceOn(c, st); err != nil && n.ctx.Err() == nil {
 		n.o.Log.Error("topic not joined", "team", c.ID(), "err", err)
 	}
 	n.announce(c, nil, nil)
+	n.tendSoon(c)
 }
 
 // welcome opens up to a peer that has just been admitted, without a reconnect.
@@ -260,15 +278,22 @@ func (n *Network) watchPeers() error {
 // met is called when a peer has identified itself, or was admitted while connected:
 // a member's addresses are kept for the next start, and it is asked what it has.
 func (n *Network) met(p peer.ID) {
-	if dev, ok := DeviceOf(p); ok && n.gate.known(p) {
+	dev, ok := DeviceOf(p)
+	switch {
+	case ok && n.gate.known(p):
 		n.keepAddrs(p)
 		n.plan(replicate.Connected{Peer: dev})
 		n.Heal()
+	case n.gate.former(p):
+		n.usher(p)
 	}
 }
 
 // left is called when the last connection to a peer is gone.
 func (n *Network) left(p peer.ID) {
+	n.mu.Lock()
+	maps.DeleteFunc(n.wanted, func(k pairing, _ time.Time) bool { return k.peer == p })
+	n.mu.Unlock()
 	if dev, ok := DeviceOf(p); ok {
 		n.plan(replicate.Disconnected{Peer: dev})
 	}
@@ -361,7 +386,7 @@ func (n *Network) dialMembers() {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	for p := range n.gate.now.Load().teams {
-		if n.host.Network().Connectedness(p) == network.Connected {
+		if n.host.Network().Connectedness(p) == network.Connected || !n.worthDialling(p) {
 			continue
 		}
 		addrs, err := n.KeptAddrs(p)

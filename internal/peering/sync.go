@@ -83,7 +83,11 @@ func (n *Network) pullTeams(ctx context.Context, p peer.ID, s network.Stream) (p
 		switch {
 		case c == nil || !slices.Contains(teams, t.Team):
 			continue // to ask on would tell what we hold of a team that p is not in
+		case len(t.Removed) > 0:
+			n.dismissed(c, t.Removed)
+			continue
 		case t.Equal:
+			n.believed(c)
 			n.agreed(c, p)
 			continue
 		}
@@ -112,9 +116,13 @@ func (n *Network) pullTeam(ctx context.Context, p peer.ID, s network.Stream, c *
 			return progressed, err
 		}
 		t := resp.Teams[0]
-		links, err := c.Receive(ctx, t.Links)
+		if len(t.Removed) > 0 {
+			n.dismissed(c, t.Removed) // since the question before
+			return progressed, nil
+		}
+		links, err := n.takeLinks(ctx, p, c, t.Links)
 		if err != nil {
-			return progressed, err
+			return progressed || links > 0, err
 		}
 		commits := 0
 		for _, db := range t.DBs {
@@ -131,6 +139,7 @@ func (n *Network) pullTeam(ctx context.Context, p peer.ID, s network.Stream, c *
 				return progressed || links+commits > 0, err
 			}
 		}
+		n.believed(c)
 		if links+commits == 0 {
 			n.compared(c, p, t)
 			return progressed, nil
@@ -139,6 +148,66 @@ func (n *Network) pullTeam(ctx context.Context, p peer.ID, s network.Stream, c *
 		n.moving(p)
 	}
 	return progressed, fmt.Errorf("%s answered %d times and was not done", p, maxRounds)
+}
+
+// takeLinks adds links to the chain, and then the blocks that they name: a key may be
+// in one of those, and what it opens counts as taken. It returns how many were new.
+func (n *Network) takeLinks(ctx context.Context, p peer.ID, c *ledger.Chain, links [][]byte) (added int, err error) {
+	if added, err = c.Receive(ctx, links); err != nil {
+		return added, err
+	}
+	for want := c.Wanted(); len(want) > 0 && n.mayHave(p, c, added > 0); want = c.Wanted() {
+		blocks, err := n.blocks(ctx, p, c, want[:min(len(want), wantedAtOnce)])
+		if len(blocks) == 0 {
+			n.o.Log.Debug("blocks that links name not fetched", "team", c.ID(), "of", len(want), "err", err)
+			return added, nil
+		}
+		used, err := c.Fill(ctx, blocks)
+		added += used
+		if err != nil || used == 0 {
+			return added, err
+		}
+	}
+	return added, nil
+}
+
+// mayHave reports whether it is time to ask around for what links name. Not every
+// device needs it, and who has it may never come: without new links it is asked for
+// again after a while only.
+func (n *Network) mayHave(p peer.ID, c *ledger.Chain, news bool) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	k, now := pairing{c.ID(), p}, n.o.Clock()
+	if !news && now.Sub(n.wanted[k]).Abs() < wantedAgain {
+		return false
+	}
+	n.wanted[k] = now
+	return true
+}
+
+// pairing is a peer as one team sees it.
+type pairing struct {
+	team block.TeamID
+	peer peer.ID
+}
+
+// wantedAgain is how long nobody is asked again for a block that nobody had.
+const wantedAgain = 30 * time.Second
+
+// wantedAtOnce bounds the blocks of keys in memory: each is about 64 KiB.
+const wantedAtOnce = 64
+
+// blocks fetches some blocks whole, as far as anybody has them.
+func (n *Network) blocks(ctx context.Context, p peer.ID, c *ledger.Chain, want []block.ID) (out [][]byte, err error) {
+	ctx, cancel := context.WithTimeout(ctx, fetchTime)
+	defer cancel()
+	for f, err := range n.exchange.GetMany(ctx, want, n.holders(c, p)) {
+		if err != nil {
+			return out, err
+		}
+		out = append(out, f.Data)
+	}
+	return out, nil
 }
 
 // take applies what a peer says we lack of one database: inline commits first, the
@@ -277,19 +346,28 @@ func (n *Network) serveSync(s network.Stream) {
 	}
 }
 
-// answer tells a peer what it lacks. Teams it is not in are left out: unknown and
-// forbidden look the same.
+// answer tells a peer what it lacks. Of a team it is not in any more it gets the link
+// that says so; other teams are left out: unknown and forbidden look the same.
 func (n *Network) answer(p peer.ID, req message.Request) message.Response {
 	var resp message.Response
 	room := replicate.NewRoom()
 	for _, q := range req.Teams {
 		c := n.ledger.Chain(q.Team)
-		if c == nil || !n.gate.Shares(p, q.Team) {
+		if c == nil {
+			continue
+		}
+		if !n.gate.Shares(p, q.Team) {
+			if r, ok := n.notice(c, p); ok {
+				resp.Teams = append(resp.Teams, r)
+			}
 			continue
 		}
 		r, err := replicate.Answer(teamView{c, n.ledger}, q, &room)
 		if err != nil {
 			n.o.Log.Error("own chain cannot be served", "team", c.ID(), "err", err)
+		}
+		if !n.gate.Shares(p, q.Team) {
+			continue // put out meanwhile: what was gathered may be newer than that
 		}
 		switch {
 		case r.Equal:

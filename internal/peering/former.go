@@ -1,0 +1,209 @@
+package peering
+
+import (
+	"slices"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
+
+	"github.com/toftdb/toft/block"
+	"github.com/toftdb/toft/internal/ledger"
+	"github.com/toftdb/toft/internal/message"
+	"github.com/toftdb/toft/team"
+)
+
+// This file is about devices that are out. Such a one gets nothing newer than the link
+// that put it out, on connections that were open at the time as well; but it may ask,
+// and is given that link, so that its own status can say who it was. It can open it: a
+// removal is sealed under a key from before.
+//
+//	ex-member ── Request team ──▶ ◀── Response Removed ── and not a byte more
+
+const (
+	// maxFormerFrame bounds the question of a device that is out: all of its teams.
+	maxFormerFrame = 64 << 10
+	// formerTime is how long a device that is out may stay connected to ask.
+	formerTime = 10 * time.Second
+)
+
+// Removal says which link put a device off a team, and who wrote it.
+type Removal struct {
+	Link block.ID
+	By   block.Device
+}
+
+// ending finds the link that put a device off the team: the removal of it or its
+// member, of whoever admitted it, or of the invitation it came by; for a suspended one
+// the admission that took its place. False for who is on the team, or never was.
+func ending(c *ledger.Chain, dev block.Device) (Removal, bool) {
+	st := c.State()
+	if !out(st, dev) {
+		return Removal{}, false
+	}
+	log := c.Log()
+	for range len(log) { // an admitter was admitted before: this ends
+		d, ok := st.Device(dev)
+		if !ok {
+			return Removal{}, false
+		}
+		invite := cameBy(log, d.Seat)
+		for _, e := range slices.Backward(log) {
+			if e.Valid && ends(e, d, invite) {
+				return Removal{e.ID, e.By}, true
+			}
+		}
+		dev, _ = st.AdmittedBy(d.Seat)
+		if !out(st, dev) {
+			return Removal{}, false
+		}
+	}
+	return Removal{}, false
+}
+
+// cameBy returns the invitation behind a seat, zero if there is none.
+func cameBy(log []team.Entry, seat block.ID) block.ID {
+	for _, e := range log {
+		if a, ok := e.Content.(team.Admit); ok && e.ID == seat {
+			return a.Invite
+		}
+	}
+	return block.ID{}
+}
+
+// ends reports whether a link that counts is one that put d out.
+func ends(e team.Entry, d team.Device, invite block.ID) bool {
+	by := func(r team.Removal) bool { return !invite.IsZero() && slices.Contains(r.Revokes, invite) }
+	switch x := e.Content.(type) {
+	case team.RemoveMember:
+		return x.Target == d.Member || by(x.Removal)
+	case team.RemoveDevice:
+		return x.Target == d.Key || by(x.Removal)
+	case team.RemoveReplica:
+		return x.Device == d.Key
+	case team.Revoke:
+		return x.Invite == invite
+	case team.Admit:
+		return d.Status == team.StatusSuspended && x.Invite == invite && x.Device != d.Key
+	}
+	return false
+}
+
+// serveFormer answers one question of a device that is in no team of ours any more.
+func (n *Network) serveFormer(s network.Stream) {
+	defer s.Close()
+	if err := s.SetDeadline(time.Now().Add(formerTime)); err != nil {
+		return
+	}
+	data, err := message.Read(s, maxFormerFrame)
+	if err != nil {
+		_ = s.Reset()
+		return
+	}
+	req, err := message.ParseRequest(data)
+	if err != nil {
+		_ = s.Reset()
+		return
+	}
+	reply(s, n.answer(s.Conn().RemotePeer(), req).Encode)
+}
+
+// notice is the answer to a device that was in a team and is out; false for all
+// others, who learn nothing.
+func (n *Network) notice(c *ledger.Chain, p peer.ID) (message.TeamResponse, bool) {
+	dev, ok := DeviceOf(p)
+	if !ok {
+		return message.TeamResponse{}, false
+	}
+	r, ok := ending(c, dev)
+	if !ok {
+		return message.TeamResponse{}, false
+	}
+	u, err := n.ledger.Stored(r.Link)
+	if err != nil {
+		n.o.Log.Error("own chain cannot be served", "team", c.ID(), "err", err)
+		return message.TeamResponse{}, false
+	}
+	return message.TeamResponse{Team: c.ID(), Removed: u.Data()}, true
+}
+
+// dismissed takes the link that a peer says put us out. If it fits on our chain, the
+// chain says so from now on. If not (we missed what came before), it counts for status
+// only, and only as the word of somebody who is on the team as we know it.
+func (n *Network) dismissed(c *ledger.Chain, data []byte) {
+	n.mu.Lock()
+	n.over[c.ID()] = true
+	n.mu.Unlock()
+	if _, err := c.Receive(n.ctx, [][]byte{data}); err != nil {
+		n.o.Log.Debug("removal not taken in", "team", c.ID(), "err", err)
+	}
+	if !c.Seated() {
+		return
+	}
+	u, err := block.Parse(data)
+	if err != nil || u.Kind != block.KindLink || !c.State().Active(u.Author) {
+		return
+	}
+	gen, ok := c.Generation(u.GenerationHint)
+	if !ok {
+		return
+	}
+	if _, err := u.Verify(c.ID(), gen); err != nil {
+		return
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.told[c.ID()] = Removal{u.ID, u.Author}
+}
+
+// RemovedBy returns the link that put this device off a team, and who wrote it: as the
+// chain has it, or else as a member has told.
+func (n *Network) RemovedBy(c *ledger.Chain) (Removal, bool) {
+	if r, ok := ending(c, n.ledger.Me()); ok {
+		return r, true
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	r, ok := n.told[c.ID()]
+	return r, ok
+}
+
+// believed forgets what was told of a removal when somebody on the team talks to us as
+// one of it.
+func (n *Network) believed(c *ledger.Chain) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	delete(n.told, c.ID())
+	delete(n.over, c.ID())
+}
+
+// worthDialling reports whether a peer is in a team with us, or in one that we left
+// and that has not been heard to know it.
+func (n *Network) worthDialling(p peer.ID) bool {
+	for _, id := range n.gate.teams(p) {
+		if c := n.ledger.Chain(id); c != nil {
+			n.mu.Lock()
+			over := n.over[id]
+			n.mu.Unlock()
+			if !over || !out(c.State(), n.ledger.Me()) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// usher closes the connection of a device that is out, after it had time to ask why.
+func (n *Network) usher(p peer.ID) {
+	n.run("usher", func() {
+		wait := time.NewTimer(formerTime)
+		defer wait.Stop()
+		select {
+		case <-n.ctx.Done():
+		case <-wait.C:
+			if !n.gate.known(p) && !n.gate.inviting() {
+				_ = n.host.Network().ClosePeer(p)
+			}
+		}
+	})
+}
