@@ -1,6 +1,7 @@
 package peering
 
 import (
+	"errors"
 	"time"
 
 	"github.com/toftdb/toft/internal/ledger"
@@ -31,6 +32,7 @@ func (n *Network) tendSoon(c *ledger.Chain) {
 // tendLoop looks after the chains, one at a time.
 func (n *Network) tendLoop() {
 	due := map[*ledger.Chain]time.Time{}
+	said := map[*ledger.Chain]string{} // of what failed, so that it is said once
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -48,7 +50,12 @@ func (n *Network) tendLoop() {
 		next := n.o.Clock().Add(tendIdle)
 		for _, c := range n.ledger.Chains() {
 			if at, ok := due[c]; !ok || missed || !n.o.Clock().Before(at) {
-				due[c] = n.o.Clock().Add(n.tend(c))
+				wake, err := n.tend(c)
+				if err != nil && n.ctx.Err() == nil && said[c] != err.Error() {
+					said[c] = err.Error()
+					n.o.Log.Warn("team not looked after", "team", c.ID(), "err", err)
+				}
+				due[c] = n.o.Clock().Add(wake)
 			}
 			if due[c].Before(next) {
 				next = due[c]
@@ -59,22 +66,28 @@ func (n *Network) tendLoop() {
 }
 
 // tend looks after one chain and returns how long it may be left alone.
-func (n *Network) tend(c *ledger.Chain) time.Duration {
+func (n *Network) tend(c *ledger.Chain) (time.Duration, error) {
+	ours, err := c.Tend(n.ctx)
+	topics, err2 := n.steerAgain(c)
+	wake := tendIdle
+	for _, later := range []time.Duration{ours, topics} {
+		if later > 0 {
+			wake = min(wake, later)
+		}
+	}
+	if err = errors.Join(err, err2); err != nil {
+		wake = min(wake, tendAgain)
+	}
+	return wake, err
+}
+
+// steerAgain does what has become due on a team's topics since its chain changed.
+func (n *Network) steerAgain(c *ledger.Chain) (time.Duration, error) {
 	n.mu.Lock()
 	a := n.announcers[c.ID()]
 	n.mu.Unlock()
 	if a == nil {
-		return tendIdle // Follow comes first
+		return 0, nil // Follow comes first
 	}
-	wake, err := a.steerAgain()
-	switch {
-	case n.ctx.Err() != nil:
-		return tendIdle
-	case err != nil:
-		n.o.Log.Error("topic not joined", "team", c.ID(), "err", err)
-		return tendAgain
-	case wake == 0:
-		return tendIdle
-	}
-	return min(wake, tendIdle)
+	return a.steerAgain()
 }
