@@ -77,7 +77,10 @@
 //   - ROTATE needs an admin unless no current generation is good in its view.
 //   - Names, HPKE keys and MEMBER_OF: of counting links the latest speaks.
 //   - A database is in the team while a counting ADD_DB is not followed by a
-//     counting REMOVE_DB. Its secret is that of the latest ADD_DB.
+//     counting REMOVE_DB. Its secret is that of the latest ADD_DB among these.
+//   - A confirmation may revoke invitations like the removal it repeats.
+//   - A replica's roster follows no cut that only an unchecked seat, or a role given
+//     by one, stands for (roster.go).
 //   - The critical bit on anybody's link but an admin's makes it not allowed.
 //   - Genesis has no time: the founder joined when he first gave a name.
 //   - Who may revoke: the inviter is the inviter's member, with any device.

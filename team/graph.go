@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/toftdb/toft/block"
+	"github.com/toftdb/toft/internal/planted"
 	"github.com/toftdb/toft/internal/wire"
 )
 
@@ -49,6 +50,7 @@ type facts struct {
 	keys    *Keys   // of the generation it makes
 	gens    []int32 // and the generations current before it
 	checked bool    // roster fold: its author's seat could be checked
+	sure    Role    // roster fold: the role its author has by links that could be checked
 }
 
 // seat is a place on the team: (link, key). A link makes up to two.
@@ -233,7 +235,7 @@ func (g *graph) search(a, b int32, depth uint32) bool {
 			if p == a {
 				return true
 			}
-			if p > a && !seen[p] && g.links[p].depth > depth {
+			if p > a && !seen[p] && (g.links[p].depth > depth+1 || !planted.Bug("team-past-cut-short") && g.links[p].depth > depth) {
 				seen[p] = true
 				stack = append(stack, p)
 			}

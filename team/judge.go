@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/toftdb/toft/block"
+	"github.com/toftdb/toft/internal/planted"
 )
 
 // CommitFacts are what the team must know of a commit to judge it.
@@ -48,7 +49,7 @@ func (c *Chain) Judge(f CommitFacts) Verdict {
 		return Verdict{Missing: missing}
 	}
 	for _, p := range parents {
-		if !c.g.within(p, heads) {
+		if !c.g.within(p, heads) && !planted.Bug("team-commit-goes-back") {
 			return invalid("its team heads do not contain those of its parents")
 		}
 	}
@@ -87,7 +88,7 @@ func (c *Chain) judgeLate(f CommitFacts, heads []int32, seat int32) Verdict {
 		if inside(n) {
 			return Verdict{Valid: true}
 		}
-		ended = true
+		ended = !planted.Bug("team-backdated-commit")
 	}
 	if ended {
 		return invalid("its author had been removed or demoted, and the remover had not seen it")

@@ -166,7 +166,7 @@ func (m *model) judge5(f CommitFacts) bool {
 		if m.ls[s.link].u.ID != f.Seat || s.key != f.Device {
 			continue
 		}
-		gen := slices.ContainsFunc(v.gens(), func(g int) bool { return m.ls[g].u.ID == block.ID(f.Generation) && v.good(g) })
+		gen := v.gens().any(func(g int) bool { return m.ls[g].u.ID == block.ID(f.Generation) && v.good(g) })
 		if !v.active(s) || v.now(s) < RoleMember || !v.dbIn(f.DB) || !gen {
 			return false
 		}
@@ -219,6 +219,9 @@ func TestJudgeModel(t *testing.T) {
 			}
 			past := w.past([]*UnverifiedLink{w.named[k.heads[0]]})
 			k.parents = []string{w.nameOf(one(s, past).ID)}
+			if rng.IntN(6) == 0 {
+				k.parents = []string{one(s, stored)}
+			}
 			k.seat = w.nameOf(seatIn(past, dev(k.by).dev))
 			if _, ok := w.named[k.seat]; !ok {
 				k.seat = "G"

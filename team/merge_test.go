@@ -181,6 +181,16 @@ func TestMerges(t *testing.T) {
 			}, "a:admin(a p2)", "G p1 p2 -p1",
 		},
 		{
+			"an admin who comes later does not let an old cut through that failed", `
+			G -> +b -> +c -> boss -> a-out -> c+d
+			                 |    -> b-out -> c+d
+			                 |    -> x
+			`, steps{
+				"+b": base["+b"], "+c": base["+c"], "boss": by("a", bound("boss", "d", RoleAdmin)), "a-out": by("a", leave("a")),
+				"b-out": by("b", leave("b")), "c+d": by("c", admit("boss", "d", "c")), "x": by("c", addDB("x")),
+			}, "b:admin c:member d:admin", "G +b +c boss a-out c+d x",
+		},
+		{
 			"everybody against the founder", `
 			G -> +b -> +c -> +e -> b-a
 			                 | -> e-a
@@ -270,6 +280,21 @@ func TestRosterForgery(t *testing.T) {
 	for _, who := range []string{"a", "b", "m"} {
 		require.True(t, replica.State().Active(dev(who).dev), "%s was put off the replica", who)
 	}
+	// Nor is there a way around it: whom x adds, and whom x promotes, is believed as
+	// little as x.
+	w.draw(`
+		forged -> x+y -> y-b
+		| -> x+m -> m-a
+	`, steps{
+		"x+y": by("x", add("y", RoleAdmin)), "y-b": by("y", remove("b")),
+		"x+m": by("x", role("m", RoleAdmin)), "m-a": by("m", remove("a")),
+	})
+	for _, n := range []string{"x+y", "y-b", "x+m", "m-a"} {
+		require.NoError(t, replica.Add(w.named[n]))
+	}
+	for _, who := range []string{"a", "b", "m"} {
+		require.True(t, replica.State().Active(dev(who).dev), "%s was put off the replica", who)
+	}
 	// a sees the forgery and removes m: x goes with him.
 	w.draw(`phone -> a-m`, steps{"a-m": by("a", remove("m"))})
 	require.NoError(t, replica.Add(w.named["a-m"]))
@@ -304,6 +329,22 @@ func TestRosterChecked(t *testing.T) {
 	w.settled("a:admin(a a2) c:member m:member")
 	require.True(t, w.chain.Roster().Active(dev("c").dev))
 	require.True(t, w.chain.Roster().Active(dev("b").dev))
+}
+
+// Who may not be an admin for the members does not let the last one leave the roster
+// of a replica, and whoever came by an invitation that was used too often may not be.
+func TestRosterLastAdmin(t *testing.T) {
+	w := newWorld(t, "a").draw(`
+		G -> +b -> phone -> a-x -> a-out
+		                    | -> x-out
+		           | -> b-y
+	`, steps{
+		"+b": by("a", add("b", RoleMember)), "phone": by("a", invite("phone", InviteDevice, 0, 1)),
+		"a-x": by("a", admit("phone", "x", "a")), "b-y": by("b", admit("phone", "y", "b")),
+		"a-out": by("a", dropDev("a")), "x-out": by("x", dropDev("x")),
+	})
+	w.taken("a-x", "b-y", "a-out", "x-out")
+	w.settled("a:admin(y!suspended x) b:member")
 }
 
 // G44 and Since, At, Log on a chain with branches.

@@ -1,10 +1,11 @@
 package team
 
 import (
+	"bytes"
 	"cmp"
+	"math"
 	"math/bits"
 	"slices"
-	"strings"
 
 	"github.com/toftdb/toft/block"
 )
@@ -30,9 +31,14 @@ func (s set) each(f func(i int)) {
 		f(bits.TrailingZeros64(uint64(s)))
 	}
 }
-func (s set) any(f func(i int) bool) (yes bool) {
-	s.each(func(i int) { yes = yes || f(i) })
-	return yes
+func (s set) any(f func(i int) bool) bool { return s.keep(f) != 0 }
+func (s set) keep(f func(i int) bool) (out set) {
+	s.each(func(i int) {
+		if f(i) {
+			out = out.with(i)
+		}
+	})
+	return out
 }
 
 type mlink struct {
@@ -41,11 +47,11 @@ type mlink struct {
 	depth         int
 	me            *mseat // the author's seat; nil if it is not in the past
 	seats         []*mseat
-	give          Role                // what a member seat grants
+	give          Role                // what a member seat or a SET_ROLE grants
 	invite        int                 // the INVITE an ADMIT or REVOKE cites, -1
 	revokes       set                 // the INVITEs a cut revokes
 	ends          func(s *mseat) bool // whether a removal is about a seat; nil: no removal
-	lowers        block.Device        // of a SET_ROLE
+	of            block.Device        // whom a SET_ROLE, REMOVE_MEMBER or REMOVE_DEVICE names
 	root          int                 // the first of a row of confirmations
 	// Decided by the past (rule 1).
 	ok, cut bool
@@ -58,8 +64,9 @@ type mlink struct {
 type mseat struct {
 	link   int
 	key    block.Device
-	member int // the link of the member seat
-	paper  int // 0: recovery words, which rank before the device of the same link; 1: a device
+	box    block.BoxKey // the HPKE key it came with
+	member int          // the link of the member seat
+	paper  int          // 0: recovery words, which rank before the device of the same link; 1: a device
 }
 
 // newModel judges all links; parents come first.
@@ -96,38 +103,43 @@ func (m *model) read(i int) {
 			}
 		}
 	}
-	seat := func(key block.Device, member int) {
-		l.seats = append(l.seats, &mseat{link: i, key: key, member: member, paper: 1})
+	seat := func(key block.Device, box block.BoxKey, member int) {
+		l.seats = append(l.seats, &mseat{link: i, key: key, box: box, member: member, paper: 1})
 		if r := recoveryOf(l.u.Content); r != nil {
-			l.seats = append(l.seats, &mseat{link: i, key: r.Device, member: member})
+			l.seats = append(l.seats, &mseat{link: i, key: r.Device, box: r.BoxKey, member: member})
 		}
 	}
+	var confirms block.ID
 	removal := func(r Removal, is func(s *mseat) bool) {
 		l.ends = is
 		for _, id := range r.Revokes {
 			l.revokes = l.revokes.with(m.find(id))
 		}
-		m.confirms(l, r.Confirms)
+		l.of, confirms = r.Target, r.Confirms
 	}
 	switch c := l.u.Content.(type) {
 	case Create:
-		seat(l.u.Header.Author, 0)
+		seat(l.u.Header.Author, c.BoxKey, 0)
 		l.me, l.give = l.seats[0], RoleAdmin
 	case AddMember:
-		seat(c.Device, i)
+		box := c.BoxKey
+		if box.IsZero() { // the X25519 key that the device key maps to
+			box, _ = c.Device.BoxKey()
+		}
+		seat(c.Device, box, i)
 		l.give = c.Role
 	case Admit:
 		if l.invite = m.find(c.Invite); l.invite >= 0 {
 			if inv := m.ls[l.invite].u.Content.(Invite); inv.Kind != InviteDevice {
-				seat(c.Device, i)
+				seat(c.Device, c.BoxKey, i)
 				l.give = inv.Role
 			} else if by := m.ls[l.invite].me; by != nil {
-				seat(c.Device, by.member)
+				seat(c.Device, c.BoxKey, by.member)
 			}
 		}
 	case AddDevice:
 		if l.me != nil {
-			seat(c.Device, l.me.member)
+			seat(c.Device, c.BoxKey, l.me.member)
 			if c.Device == l.u.Header.Author {
 				l.seats = l.seats[1:]
 			}
@@ -136,8 +148,7 @@ func (m *model) read(i int) {
 		l.invite = m.find(c.Invite)
 		l.revokes = l.revokes.with(l.invite)
 	case SetRole:
-		l.lowers = c.Member
-		m.confirms(l, c.Confirms)
+		l.of, l.give, confirms = c.Member, c.Role, c.Confirms
 	case RemoveMember:
 		removal(c.Removal, func(s *mseat) bool { return m.id(s) == c.Target })
 	case RemoveDevice:
@@ -145,10 +156,7 @@ func (m *model) read(i int) {
 	case RemoveReplica:
 		removal(Removal{}, func(s *mseat) bool { return s.key == c.Device })
 	}
-}
-
-func (m *model) confirms(l *mlink, id block.ID) {
-	if n := m.find(id); l.past.has(n) {
+	if n := m.find(confirms); l.past.has(n) {
 		l.root = m.ls[n].root
 	}
 }
@@ -158,13 +166,18 @@ func (m *model) find(id block.ID) int {
 }
 
 func (m *model) before(a, b int) bool { return m.ls[b].past.has(a) }
+func (m *model) act(i int) Action     { return m.ls[i].u.Content.Action() }
+
+// most is how many devices an invitation may admit.
+func (m *model) most(invite int) int {
+	return cmp.Or(int(m.ls[invite].u.Content.(Invite).MaxUses), math.MaxInt)
+}
 
 // id of a seat's member: the key of the first device of the member seat.
 func (m *model) id(s *mseat) block.Device { return m.ls[s.member].seats[0].key }
 
 func (m *model) later(a, b int) int {
-	x, y := m.ls[a], m.ls[b]
-	return cmp.Or(x.depth-y.depth, strings.Compare(string(x.u.ID[:]), string(y.u.ID[:])))
+	return cmp.Or(m.ls[a].depth-m.ls[b].depth, bytes.Compare(m.ls[a].u.ID[:], m.ls[b].u.ID[:]))
 }
 
 func (m *model) rank(a, b *mseat) int {
@@ -173,31 +186,27 @@ func (m *model) rank(a, b *mseat) int {
 
 // visit lists links so that each comes after those of them in its past, and apart
 // from that in the order of first.
-func (m *model) visit(ls []int, first func(a, b int) int) (out []int) {
+func (m *model) visit(links set, first func(a, b int) int) (out []int) {
+	var ls []int
+	links.each(func(i int) { ls = append(ls, i) })
 	slices.SortFunc(ls, first)
-	var visited set
-	var walk func(i int)
-	walk = func(i int) {
-		visited = visited.with(i)
-		for _, j := range ls {
-			if m.before(j, i) && !visited.has(j) {
-				walk(j)
+	var walk func(among set)
+	walk = func(among set) {
+		for _, i := range ls {
+			if among.has(i) && !slices.Contains(out, i) {
+				walk(m.ls[i].past)
+				out = append(out, i)
 			}
 		}
-		out = append(out, i)
 	}
-	for _, i := range ls {
-		if !visited.has(i) {
-			walk(i)
-		}
-	}
+	walk(links)
 	return out
 }
 
 // endsSeat reports whether cut c ends seat s.
 func (m *model) endsSeat(c int, s *mseat) bool {
 	l, admission := m.ls[c], s.link
-	if l.u.Content.Action() == ActRemoveMember {
+	if m.act(c) == ActRemoveMember {
 		admission = s.member
 	}
 	return l.ends != nil && l.ends(s) && admission != l.root && !m.before(l.root, admission)
@@ -209,10 +218,10 @@ func (m *model) takes(c, i int) bool {
 	if c == i || m.before(i, c) || cut.root != c && m.before(cut.root, i) {
 		return false
 	}
-	if s, ok := cut.u.Content.(SetRole); ok {
-		return m.id(l.me) == cut.lowers && !m.before(c, i) && l.need > s.Role
+	if m.act(c) == ActSetRole {
+		return m.id(l.me) == cut.of && !m.before(c, i) && l.need > cut.give
 	}
-	return m.endsSeat(c, l.me) || l.u.Content.Action() == ActAdmit && cut.revokes.has(l.invite)
+	return m.endsSeat(c, l.me) || m.act(i) == ActAdmit && cut.revokes.has(l.invite)
 }
 
 // mview is a state: which links there are, which cuts are in force.
@@ -228,26 +237,15 @@ func (m *model) resolve(links set) *mview {
 		return v
 	}
 	v := &mview{m: m, links: links, memo: map[int]bool{}}
-	var cuts []int
-	links.each(func(i int) {
-		if m.ls[i].cut {
-			cuts = append(cuts, i)
-		}
-	})
-	cuts = m.visit(cuts, func(a, b int) int {
+	cuts := links.keep(func(i int) bool { return m.ls[i].cut })
+	for _, c := range m.visit(cuts, func(a, b int) int {
 		return cmp.Or(m.rank(m.ls[a].me, m.ls[b].me), m.ls[b].leaving-m.ls[a].leaving, m.later(a, b))
-	})
-	for _, c := range cuts {
+	}) {
 		if v.taken(c) || !v.authorised(c) {
 			continue
 		}
-		below := links // what does not have c in its past
-		links.each(func(i int) {
-			if m.before(c, i) {
-				below &^= 1 << i
-			}
-		})
-		with := &mview{m: m, links: below, force: v.force.with(c), memo: map[int]bool{}}
+		aside := links.keep(func(i int) bool { return !m.before(c, i) }) // what is above c does not vouch for it
+		with := &mview{m: m, links: aside, force: v.force.with(c), memo: map[int]bool{}}
 		if with.adminBut(func(*mseat) bool { return false }) {
 			v.force, v.memo = with.force, map[int]bool{}
 		}
@@ -278,25 +276,18 @@ func (v *mview) authorised(i int) bool {
 
 // role: the lowest of the latest counting role links of the member among some.
 func (v *mview) role(s *mseat, among set) (low Role) {
-	var speak []int
-	(among & v.links).each(func(i int) {
+	speak := (among & v.links).keep(func(i int) bool {
 		old := func(c int) bool { // i is before a removal that the membership has in its past
-			return v.m.ls[c].u.Content.Action() == ActRemoveMember && v.m.ls[c].ends(s) && v.m.before(i, c) && v.m.before(c, s.member)
+			return v.m.act(c) == ActRemoveMember && v.m.ls[c].ends(s) && v.m.before(i, c) && v.m.before(c, s.member)
 		}
-		c, ok := v.m.ls[i].u.Content.(SetRole)
-		if (i == s.member || ok && c.Member == v.m.id(s)) && v.counts(i) && !v.force.any(old) {
-			speak = append(speak, i)
-		}
+		return (i == s.member || v.m.act(i) == ActSetRole && v.m.ls[i].of == v.m.id(s)) && v.counts(i) && !v.force.any(old)
 	})
-	for _, i := range speak {
-		r := v.m.ls[i].give
-		if s, ok := v.m.ls[i].u.Content.(SetRole); ok {
-			r = s.Role
-		}
-		if !slices.ContainsFunc(speak, func(j int) bool { return v.m.before(i, j) }) && (low == 0 || r < low) {
+	speak.each(func(i int) {
+		latest := !speak.any(func(j int) bool { return v.m.before(i, j) })
+		if r := v.m.ls[i].give; latest && (low == 0 || r < low) {
 			low = r
 		}
-	}
+	})
 	return low
 }
 
@@ -309,12 +300,7 @@ func (v *mview) ended(s *mseat) bool {
 
 // uses lists the distinct devices that an invitation admitted, in order.
 func (v *mview) uses(invite int) (keys []block.Device) {
-	var admits []int
-	v.links.each(func(i int) {
-		if l := v.m.ls[i]; l.u.Content.Action() == ActAdmit && l.invite == invite && v.counts(i) {
-			admits = append(admits, i)
-		}
-	})
+	admits := v.links.keep(func(i int) bool { return v.m.act(i) == ActAdmit && v.m.ls[i].invite == invite && v.counts(i) })
 	for _, i := range v.m.visit(admits, func(a, b int) int {
 		return cmp.Or(v.m.rank(v.m.ls[a].me, v.m.ls[b].me), v.m.later(a, b))
 	}) {
@@ -327,14 +313,9 @@ func (v *mview) uses(invite int) (keys []block.Device) {
 
 // late: the seat, or its member, came by an invitation that was used up.
 func (v *mview) late(s *mseat) bool {
-	return slices.ContainsFunc([]int{s.link, s.member}, func(l int) bool {
+	return set(0).with(s.link).with(s.member).any(func(l int) bool {
 		a, ok := v.m.ls[l].u.Content.(Admit)
-		if !ok {
-			return false
-		}
-		n := v.m.ls[l].invite
-		most := int(v.m.ls[n].u.Content.(Invite).MaxUses)
-		return most > 0 && slices.Index(v.uses(n), a.Device) >= most
+		return ok && slices.Index(v.uses(v.m.ls[l].invite), a.Device) >= v.m.most(v.m.ls[l].invite)
 	})
 }
 
@@ -355,8 +336,11 @@ func (v *mview) active(s *mseat) bool {
 	})
 }
 
-func (v *mview) keyActive(k block.Device) bool {
-	return v.some(func(s *mseat) bool { return s.key == k && v.active(s) })
+// on: each of the keys is an active device.
+func (v *mview) on(keys ...block.Device) bool {
+	return !slices.ContainsFunc(keys, func(k block.Device) bool {
+		return !v.some(func(s *mseat) bool { return s.key == k && v.active(s) })
+	})
 }
 
 func (v *mview) adminBut(gone func(s *mseat) bool) bool {
@@ -364,14 +348,9 @@ func (v *mview) adminBut(gone func(s *mseat) bool) bool {
 }
 
 // gens returns the current generations.
-func (v *mview) gens() (out []int) {
-	makes := func(i int) bool { return keysOf(v.m.ls[i].u.Content) != nil && v.counts(i) }
-	v.links.each(func(g int) {
-		if makes(g) && !v.links.any(func(o int) bool { return makes(o) && v.m.before(g, o) }) {
-			out = append(out, g)
-		}
-	})
-	return out
+func (v *mview) gens() set {
+	made := v.links.keep(func(i int) bool { return keysOf(v.m.ls[i].u.Content) != nil && v.counts(i) })
+	return made.keep(func(g int) bool { return !made.any(func(o int) bool { return v.m.before(g, o) }) })
 }
 
 // good: everybody who knows the generation is active.
@@ -383,17 +362,15 @@ func (v *mview) good(g int) bool {
 			known = append(known, s.key)
 		}
 	}
-	v.links.each(func(i int) {
-		if v.m.before(g, i) {
-			for _, s := range v.m.ls[i].seats {
-				known = append(known, s.key)
-			}
-			if b, ok := v.m.ls[i].u.Content.(GiveBoxes); ok && block.ID(b.Generation) == v.m.ls[g].u.ID {
-				known = append(known, b.Devices...)
-			}
+	v.links.keep(func(i int) bool { return v.m.before(g, i) }).each(func(i int) {
+		for _, s := range v.m.ls[i].seats {
+			known = append(known, s.key)
+		}
+		if b, ok := v.m.ls[i].u.Content.(GiveBoxes); ok && block.ID(b.Generation) == v.m.ls[g].u.ID {
+			known = append(known, b.Devices...)
 		}
 	})
-	return !slices.ContainsFunc(known, func(k block.Device) bool { return !v.keyActive(k) })
+	return v.on(known...)
 }
 
 func (v *mview) dbIn(db block.DBID) bool {
@@ -406,8 +383,20 @@ func (v *mview) dbIn(db block.DBID) bool {
 	})
 }
 
-func (v *mview) revoked(invite int) bool {
-	return v.force.any(func(c int) bool { return v.m.ls[c].revokes.has(invite) })
+// box is the HPKE key of a seat: the last that its holder published.
+func (v *mview) box(s *mseat) block.BoxKey {
+	last, box := s.link, s.box
+	v.links.each(func(i int) {
+		a, ok := v.m.ls[i].u.Content.(AddDevice)
+		if ok && v.m.ls[i].me == s && a.Device == s.key && v.counts(i) && v.m.later(last, i) < 0 {
+			last, box = i, a.BoxKey
+		}
+	})
+	return box
+}
+
+func (v *mview) revoked(i int) bool {
+	return v.force.any(func(c int) bool { return v.m.ls[c].revokes.has(i) })
 }
 
 // allowed is rule 1 of the model: "" if link i may stand above its own past, else
@@ -421,11 +410,10 @@ func (m *model) allowed(i int) string {
 	if l.u.Header.Critical {
 		l.need = RoleAdmin
 	}
-	_, removal := removalOf(l.u.Content)
 	switch why := m.judge(l, v, l.me); {
 	case why != "":
 		return why
-	case v.late(l.me) && !(removal && l.leaving == 1):
+	case v.late(l.me) && (l.leaving == 0 || m.act(i) == ActSetRole):
 		return "author is suspended"
 	case v.now(l.me) == RoleReplica || v.now(l.me) < l.need:
 		return "role does not suffice"
@@ -440,6 +428,15 @@ func (m *model) isGen(v *mview, id block.ID) bool {
 	return v.links.has(n) && keysOf(m.ls[n].u.Content) != nil
 }
 
+// when returns why if something is so, else "".
+func when(so bool, why string) string {
+	if so {
+		return why
+	}
+	return ""
+}
+
+// judge is the table of who may author what, and whether it has an effect.
 func (m *model) judge(l *mlink, v *mview, me *mseat) string {
 	admin := func(when bool) {
 		if when {
@@ -452,9 +449,8 @@ func (m *model) judge(l *mlink, v *mview, me *mseat) string {
 		return "second genesis"
 	case Invite:
 		admin(c.Kind != InviteDevice)
-		if v.links.any(func(j int) bool { o, ok := m.ls[j].u.Content.(Invite); return ok && o.ID == c.ID }) {
-			return "invitation exists"
-		}
+		same := func(j int) bool { o, ok := m.ls[j].u.Content.(Invite); return ok && o.ID == c.ID }
+		return when(v.links.any(same), "invitation exists")
 	case Revoke:
 		l.cut = true
 		if !m.open(v, l.invite) {
@@ -465,18 +461,14 @@ func (m *model) judge(l *mlink, v *mview, me *mseat) string {
 		return m.admission(l, v, c)
 	case AddMember:
 		admin(true)
-		if r := c.Recovery; r != nil && !m.states(c.Device, c.Device, r.Device, r.BoxKey, r.Vouch) {
-			return "the new member did not vouch"
-		}
-		return m.fresh(l, v)
+		r := c.Recovery
+		return cmp.Or(when(r != nil && !m.states(c.Device, c.Device, r.Device, r.BoxKey, r.Vouch), "the new member did not vouch"), m.fresh(l, v))
 	case AddDevice:
-		if c.Device != l.u.Header.Author && !m.states(c.Device, self, c.Device, c.BoxKey, c.Statement) {
-			return "bad statement"
+		if c.Device == l.u.Header.Author {
+			old := c.Recovery == nil && v.box(me).Equal(c.BoxKey)
+			return cmp.Or(when(old || c.Statement != block.Signature{}, "nothing new"), m.fresh(l, v))
 		}
-		if c.Device == l.u.Header.Author && c.Statement != (block.Signature{}) {
-			return "nothing new"
-		}
-		return m.fresh(l, v)
+		return cmp.Or(when(!m.states(c.Device, self, c.Device, c.BoxKey, c.Statement), "bad statement"), m.fresh(l, v))
 	case SetRole:
 		return m.setRole(l, v, c)
 	case RemoveMember:
@@ -489,43 +481,29 @@ func (m *model) judge(l *mlink, v *mview, me *mseat) string {
 		admin(true)
 		l.cut = true
 		in := func(s *mseat) bool { return l.ends(s) && v.in(s) }
-		if !v.some(in) || v.some(func(s *mseat) bool { return in(s) && v.now(s) != RoleReplica }) {
-			return "no replica"
-		}
+		return when(!v.some(in) || v.some(func(s *mseat) bool { return in(s) && v.now(s) != RoleReplica }), "no replica")
 	case Rotate:
-		admin(slices.ContainsFunc(v.gens(), v.good))
+		admin(v.gens().any(v.good))
 	case GiveBoxes:
-		if !m.isGen(v, block.ID(c.Generation)) || slices.ContainsFunc(c.Devices, func(k block.Device) bool { return !v.keyActive(k) }) {
-			return "no such generation or device"
-		}
+		return when(!m.isGen(v, block.ID(c.Generation)) || !v.on(c.Devices...), "no such generation or device")
 	case AddDB:
 		l.need = max(l.need, RoleMember)
-		if v.dbIn(c.DB) {
-			return "database is in"
-		}
+		return when(v.dbIn(c.DB), "database is in")
 	case RemoveDB:
 		admin(true)
-		if !v.dbIn(c.DB) {
-			return "database is not in"
-		}
+		return when(!v.dbIn(c.DB), "database is not in")
 	case Name:
 		admin(c.Kind == NameTeam || c.Kind == NameDB)
 		mine := func(s *mseat) bool { return s.key == block.Device(c.Subject) && s.member == me.member && v.in(s) }
-		if c.Kind == NameDB && !v.dbIn(block.DBID(c.Subject)) || c.Kind == NameMember && self != block.Device(c.Subject) ||
-			c.Kind == NameDevice && !v.some(mine) {
-			return "not his to name"
-		}
+		return when(c.Kind == NameDB && !v.dbIn(block.DBID(c.Subject)) || c.Kind == NameMember && self != block.Device(c.Subject) ||
+			c.Kind == NameDevice && !v.some(mine), "not his to name")
 	}
 	return ""
 }
 
 // open: the invitation counts, is not revoked and not used up.
 func (m *model) open(v *mview, n int) bool {
-	if !v.links.has(n) || !v.counts(n) || v.revoked(n) {
-		return false
-	}
-	most := m.ls[n].u.Content.(Invite).MaxUses
-	return most == 0 || uint64(len(v.uses(n))) < most
+	return v.links.has(n) && v.counts(n) && !v.revoked(n) && len(v.uses(n)) < m.most(n)
 }
 
 // states: by signed that device joins member.
@@ -536,7 +514,7 @@ func (m *model) states(by, member, device block.Device, box block.BoxKey, sig bl
 // fresh: none of the keys the link seats is on the team, and recovery words signed.
 func (m *model) fresh(l *mlink, v *mview) string {
 	for k, s := range l.seats {
-		if v.keyActive(s.key) || k > 0 && s.key == l.seats[0].key {
+		if v.on(s.key) || k > 0 && s.key == l.seats[0].key {
 			return "device is on the team"
 		}
 		if r := recoveryOf(l.u.Content); s.paper == 0 && !m.states(r.Device, m.id(s), r.Device, r.BoxKey, r.Statement) {
@@ -551,52 +529,36 @@ func (m *model) admission(l *mlink, v *mview, c Admit) string {
 		return "not open"
 	}
 	inv := m.ls[l.invite].u.Content.(Invite)
-	inviter := m.ls[l.invite].me.member
-	if inv.Kind == InviteDevice && !v.some(func(s *mseat) bool { return s.member == inviter && v.active(s) }) {
-		return "inviter is gone"
-	}
-	if slices.Contains(v.uses(l.invite), c.Device) || !inv.Bound.IsZero() && inv.Bound != c.Device || c.Recovery != nil && inv.Kind != InviteMember {
-		return "admitted already, or bound to another device"
-	}
+	gone := inv.Kind == InviteDevice && !v.some(func(s *mseat) bool { return s.member == m.ls[l.invite].me.member && v.active(s) })
+	bound := !inv.Bound.IsZero() && inv.Bound != c.Device || c.Recovery != nil && inv.Kind != InviteMember
 	p := c.Proof
 	p.Kind, p.Role, p.Invite, p.Admitter = inv.Kind, inv.Role, inv.ID, l.u.Header.Author
 	copy(p.Team[:], m.team[:])
-	if m.proof(p, inv.Key) != nil {
-		return "bad proof"
-	}
-	return m.fresh(l, v)
+	return cmp.Or(when(gone, "inviter is gone"), when(bound, "for another device"), when(m.proof(p, inv.Key) != nil, "bad proof"),
+		when(slices.Contains(v.uses(l.invite), c.Device), "admitted already"), m.fresh(l, v))
 }
 
-// confirmed: the link repeats a cut in force of the same kind and target.
-func (m *model) confirmed(l *mlink, v *mview, id block.ID, target block.Device) string {
+// confirmed: the link repeats a cut in force of the same kind, target and role.
+func (m *model) confirmed(l *mlink, v *mview, id block.ID) string {
 	l.need, l.cut = RoleAdmin, true
 	f := m.find(id)
-	if f < 0 || !v.force.has(f) || m.ls[f].u.Content.Action() != l.u.Content.Action() {
-		return "nothing to confirm"
-	}
-	o, _ := removalOf(m.ls[f].u.Content)
-	if s, ok := m.ls[f].u.Content.(SetRole); o.Target != target && !(ok && s.Member == target && s.Role == l.u.Content.(SetRole).Role) {
-		return "confirms another link"
-	}
-	return ""
+	same := v.force.has(f) && m.act(f) == l.u.Content.Action() && m.ls[f].of == l.of && m.ls[f].give == l.give
+	return when(!same, "what it confirms is not in force")
 }
 
 func (m *model) setRole(l *mlink, v *mview, c SetRole) string {
 	var who *mseat
+	var now Role
 	for _, s := range v.seats() {
 		if m.id(s) == c.Member && v.active(s) && (who == nil || m.later(s.member, who.member) < 0) {
-			who = s
+			who, now = s, v.now(s)
 		}
-	}
-	var now Role
-	if who != nil {
-		now = v.now(who)
 	}
 	switch {
 	case !c.Confirms.IsZero() && now != 0 && now != c.Role:
 		return "nothing to confirm"
 	case !c.Confirms.IsZero():
-		return m.confirmed(l, v, c.Confirms, c.Member)
+		return m.confirmed(l, v, c.Confirms)
 	case now == 0 || now == RoleReplica || now == c.Role:
 		return "no effect"
 	}
@@ -606,10 +568,7 @@ func (m *model) setRole(l *mlink, v *mview, c SetRole) string {
 	} else {
 		l.need = RoleAdmin
 	}
-	if l.cut && !v.adminBut(func(s *mseat) bool { return m.id(s) == c.Member }) {
-		return "last admin"
-	}
-	return ""
+	return when(l.cut && !v.adminBut(func(s *mseat) bool { return m.id(s) == c.Member }), "last admin")
 }
 
 func (m *model) removal(l *mlink, v *mview, r Removal, own, leaving bool) string {
@@ -625,7 +584,7 @@ func (m *model) removal(l *mlink, v *mview, r Removal, own, leaving bool) string
 		if r.Keys != nil {
 			return "a confirmation makes no generation"
 		}
-		return m.confirmed(l, v, r.Confirms, r.Target)
+		return m.confirmed(l, v, r.Confirms)
 	}
 	l.cut = true
 	if leaving {
@@ -637,8 +596,5 @@ func (m *model) removal(l *mlink, v *mview, r Removal, own, leaving bool) string
 	if !r.Confirms.IsZero() || leaving != (r.Keys == nil) || v.some(func(s *mseat) bool { return in(s) && v.now(s) == RoleReplica }) {
 		return "confirms, or makes a generation, where it should not; or a replica"
 	}
-	if !v.adminBut(l.ends) {
-		return "last admin"
-	}
-	return ""
+	return when(!v.adminBut(l.ends), "last admin")
 }

@@ -3,6 +3,8 @@ package team
 import (
 	"cmp"
 	"slices"
+
+	"github.com/toftdb/toft/internal/planted"
 )
 
 // resolver applies rules 2 to 5 to one bubble: links that lie above a common
@@ -29,6 +31,8 @@ type resolver struct {
 	why     []string        // why a cut is not in force
 	memo    []uint64        // counting, as of a version: version<<1 | counts
 	version uint64
+	careful bool // roster fold: believe only what a replica can check
+	doomed  doom // roster fold: what goes if everything is believed
 
 	roles map[int32][]int // SET_ROLE links by the id they name
 	seats map[int32][]int // seating links by member
@@ -155,10 +159,13 @@ func (r *resolver) force3(believed func(i int) bool) {
 	senior := func(i, j int) int {
 		a, b := r.ls[i], r.ls[j]
 		leaving := func(l *link) int {
-			if l.leaving {
+			if l.leaving && !planted.Bug("team-leaving-last") {
 				return 0
 			}
 			return 1
+		}
+		if planted.Bug("team-duel-by-hash") {
+			return r.g.later(a.n, b.n)
 		}
 		return cmp.Or(r.g.rank(a.seat, b.seat), cmp.Compare(leaving(a), leaving(b)), r.g.later(a.n, b.n))
 	}
@@ -183,7 +190,7 @@ func (r *resolver) take(i int) {
 	r.force[i] = true
 	r.version++
 	undo := r.apply(i)
-	if !r.adminLeft(i) {
+	if !r.adminLeft(i) && !planted.Bug("team-nobody-left") {
 		undo()
 		r.force[i] = false
 		r.version++
@@ -233,9 +240,13 @@ func (r *resolver) apply(i int) (undo func()) {
 func (r *resolver) victims(i int, take func(j int), end func(s int32)) {
 	c := r.ls[i]
 	spare := func(j int) bool {
-		return j == i || r.under(j, i) || c.root != none && c.root != c.n && r.before(c.root, r.ls[j].n)
+		return j == i || r.under(j, i) && !planted.Bug("team-cut-takes-its-past") ||
+			!planted.Bug("team-confirmation-spares-nobody") && c.root != none && c.root != c.n && r.before(c.root, r.ls[j].n)
 	}
 	for _, inv := range c.revokes {
+		if planted.Bug("team-removal-revokes-nothing") && c.action != ActRevoke {
+			break
+		}
 		for _, j := range r.by.invite[inv] {
 			if !spare(j) {
 				take(j)
@@ -244,7 +255,7 @@ func (r *resolver) victims(i int, take func(j int), end func(s int32)) {
 	}
 	if s, ok := c.content.(SetRole); ok {
 		for _, j := range r.by.id[c.target] {
-			if !spare(j) && !r.under(i, j) && r.ls[j].need > s.Role {
+			if !spare(j) && (!r.under(i, j) || planted.Bug("team-demotion-takes-later")) && r.ls[j].need > s.Role {
 				take(j)
 			}
 		}
@@ -270,7 +281,7 @@ func (r *resolver) targetSeats(c *link) []int32 {
 		if c.action == ActRemoveMember {
 			match, admission = r.g.members[st.member].id == c.target, r.g.members[st.member].link
 		}
-		if match && admission != c.root && !r.before(c.root, admission) {
+		if match && admission != c.root && (!r.before(c.root, admission) || planted.Bug("team-removed-for-ever")) {
 			out = append(out, s)
 		}
 	}
@@ -338,7 +349,7 @@ func (r *resolver) inviteCounts(n int32) bool {
 // author's role among the counting links in the past of i suffices.
 func (r *resolver) authorised(i int) bool {
 	l := r.ls[i]
-	return r.seatCounts(l.seat) && (l.invite == none || r.inviteCounts(l.invite)) &&
+	return r.seatCounts(l.seat) && (l.invite == none || r.inviteCounts(l.invite) || planted.Bug("team-void-invitation")) &&
 		r.role(r.g.seats[l.seat].member, func(j int) bool { return r.before(r.ls[j].n, l.n) }) >= l.need
 }
 
@@ -348,7 +359,7 @@ func (r *resolver) role(m int32, in func(j int) bool) Role {
 	seat := r.at(r.g.members[m].link)
 	var latest []int
 	for _, j := range r.roles[r.g.members[m].id] {
-		if in(j) && r.counts(j) && (seat < 0 || !r.before(r.ls[j].n, r.ls[seat].n)) {
+		if in(j) && r.counts(j) && r.credible(r.ls[j]) && (seat < 0 || !r.before(r.ls[j].n, r.ls[seat].n) || planted.Bug("team-old-role-speaks")) {
 			latest = append(latest, j)
 		}
 	}
@@ -356,14 +367,14 @@ func (r *resolver) role(m int32, in func(j int) bool) Role {
 	for _, j := range latest {
 		later := func(k int) bool { return r.before(r.ls[j].n, r.ls[k].n) }
 		if !slices.ContainsFunc(latest, later) {
-			if role := r.ls[j].content.(SetRole).Role; low == 0 || role < low {
+			if role := r.ls[j].content.(SetRole).Role; low == 0 || role < low != planted.Bug("team-highest-role") {
 				low = role
 			}
 		}
 	}
 	if seat < 0 {
 		if low == 0 {
-			return r.base.members.get(m).role
+			return r.baseRole(m)
 		}
 		return low
 	}
@@ -397,20 +408,25 @@ func (r *resolver) adminLeft(i int) bool {
 		if len(r.roles[r.g.members[m].id]) > 0 {
 			continue
 		}
+		if r.baseRole(m) != RoleAdmin || r.doomed.demoted[r.g.members[m].id] {
+			continue
+		}
 		for _, s := range r.base.members.get(m).seats {
-			if r.ends[s] == nil && !r.g.seats[s].recovery && r.base.isActive(s) {
+			if r.ends[s] == nil && !r.g.seats[s].recovery && r.base.isActive(s) && r.certain(r.base, s) {
 				return true
 			}
 		}
 	}
-	in := func(j int) bool { return j == i || !r.before(r.ls[i].n, r.ls[j].n) }
+	in := func(j int) bool {
+		return j == i || !r.before(r.ls[i].n, r.ls[j].n) || planted.Bug("team-vouched-from-above")
+	}
 	v := r.seated(in)
 	for _, m := range r.candidates() {
-		if r.role(m, in) != RoleAdmin {
+		if r.role(m, in) != RoleAdmin || r.doomed.demoted[r.g.members[m].id] {
 			continue
 		}
 		for _, s := range v.members.get(m).seats {
-			if !r.g.seats[s].recovery && v.isActive(s) {
+			if (!r.g.seats[s].recovery || planted.Bug("team-paper-admin")) && v.isActive(s) && r.certain(v, s) {
 				return true
 			}
 		}

@@ -4,6 +4,7 @@ import (
 	"errors"
 
 	"github.com/toftdb/toft/block"
+	"github.com/toftdb/toft/internal/planted"
 )
 
 // The roster fold is what a replica computes: it reads the roster layer only, so it
@@ -12,12 +13,13 @@ import (
 //
 //   - every link by a seat that is on the roster is taken, whatever its effect;
 //   - nobody is suspended;
-//   - a cut is in force only if it would be in force both when every seat is
-//     believed and when those that cannot be checked are ignored. Otherwise one
-//     plain member could, with a forged admission, put a whole team off its
-//     replicas.
+//   - a cut is in force only if it would be in force both when everything is
+//     believed and on a careful reading, which ignores cuts and promotions by seats
+//     that cannot be checked and does not let a seat that the member fold may not
+//     have stand for the last admin. Otherwise one plain member could, with a forged
+//     admission, put a whole team off its replicas.
 //
-// A seat is checked if it came by CREATE or ADD_MEMBER, by ADD_DEVICE of a checked
+// A seat is checked if it came by CREATE, by ADD_MEMBER or ADD_DEVICE of a checked
 // seat, or by an ADMIT that a checked seat of an admin, or of the same member, wrote
 // or built on: it has verified the proof, and could do the same harm by itself.
 
@@ -39,6 +41,7 @@ func (v *view) allowedRoster(l *link, h block.Header) (facts, error) {
 	if err := a.judgeRoster(l.content); err != nil {
 		return facts{}, err
 	}
+	a.f.sure = v.members.get(m).sure
 	if err := a.boxes(h); err != nil {
 		return facts{}, err
 	}
@@ -152,8 +155,12 @@ func (a *actor) removalRoster(r Removal, own, leaving bool) error {
 // forceRoster is rule 3 of the roster fold: the cuts that both readings take.
 func (r *resolver) forceRoster() {
 	r.force3(func(int) bool { return true })
+	r.doomed = r.doom()
 	all := r.reset()
-	r.force3(func(i int) bool { return r.ls[i].checked })
+	r.read(true)
+	r.force3(func(i int) bool { return r.credible(r.ls[i]) })
+	r.read(false)
+	r.doomed = doom{}
 	some := r.reset()
 	for i := range r.ls {
 		if all[i] && some[i] {
@@ -164,6 +171,62 @@ func (r *resolver) forceRoster() {
 		}
 	}
 	r.version++
+}
+
+// doom is what the cuts in force of one reading take from admins: on the other
+// reading nobody among them is the admin who is left, or of two who leave at once
+// each would stand for the other.
+type doom struct {
+	seats   map[int32]*list
+	demoted map[int32]bool // by id of the member
+}
+
+func (r *resolver) doom() doom {
+	d := doom{seats: r.ends}
+	for i, l := range r.ls {
+		if l.action == ActSetRole && r.force[i] {
+			if d.demoted == nil {
+				d.demoted = map[int32]bool{}
+			}
+			d.demoted[l.target] = true
+		}
+	}
+	return d
+}
+
+// read turns to the careful reading, or back.
+func (r *resolver) read(careful bool) {
+	r.careful = careful
+	r.version++
+}
+
+// credible reports whether the present reading believes a link: its author's seat
+// could be checked, and the role he needed he had by links that could be.
+func (r *resolver) credible(l *link) bool {
+	return !r.careful || l.checked && l.sure >= l.need || planted.Bug("team-roster-believes-all")
+}
+
+// baseRole is the role of a member below the bubble, as the present reading has it.
+func (r *resolver) baseRole(m int32) Role {
+	if r.careful {
+		return r.base.members.get(m).sure
+	}
+	return r.base.members.get(m).role
+}
+
+// certain reports whether the present reading counts on a seat: the member fold has
+// it, too, and does not suspend it.
+func (r *resolver) certain(v *view, s int32) bool {
+	if !r.careful || planted.Bug("team-roster-sure-of-all") {
+		return true
+	}
+	st := r.g.seats[s]
+	l := r.g.links[st.link]
+	known := v.seats.get(s).checked
+	if r.at(st.link) >= 0 { // not yet marked
+		known = r.credible(l) && (l.action != ActAdmit || l.sure == RoleAdmin || r.g.seats[l.seat].member == st.member)
+	}
+	return known && !v.contested(s) && r.doomed.seats[s] == nil
 }
 
 // reset returns the cuts in force and starts again with none.
@@ -209,14 +272,14 @@ func (r *resolver) vouched(v *view, s int32) bool {
 	st := r.g.seats[s]
 	l := r.g.links[st.link]
 	switch l.action {
-	case ActCreate, ActAddMember:
+	case ActCreate:
 		return true
-	case ActAddDevice:
-		return v.seats.get(l.seat).checked
+	case ActAddMember, ActAddDevice:
+		return v.seats.get(l.seat).checked && l.sure >= l.need
 	}
 	trusted := func(by int32) bool {
 		m := r.g.seats[by].member
-		return v.seats.get(by).checked && (m == st.member || v.members.get(m).role == RoleAdmin)
+		return v.seats.get(by).checked && (m == st.member || v.members.get(m).sure == RoleAdmin)
 	}
 	if trusted(l.seat) {
 		return true

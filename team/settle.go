@@ -2,6 +2,8 @@ package team
 
 import (
 	"slices"
+
+	"github.com/toftdb/toft/internal/planted"
 )
 
 // This file writes the outcome of a resolver into a view: rule 5 and all that
@@ -56,7 +58,7 @@ func (r *resolver) seat(v *view, l *link, m mark) {
 		mv := v.members.get(st.member)
 		own := r.g.members[st.member].link == l.n
 		if own && mv.mark == absent {
-			mv = memberView{mark: m, joined: l.n, role: r.g.granted(l)}
+			mv = memberView{mark: m, joined: l.n, role: r.g.granted(l), sure: r.g.granted(l)}
 		}
 		if m == counts {
 			mv.seats = push(mv.seats, s)
@@ -81,7 +83,7 @@ func push[T any](s []T, x T) []T { return append(s[:len(s):len(s)], x) }
 // rank of the admitter, depth, hash); those beyond its uses are suspended.
 func (r *resolver) suspend(v *view, invite int32, admits []int) {
 	senior := func(i, j int) int {
-		if c := r.g.rank(r.ls[i].seat, r.ls[j].seat); c != 0 {
+		if c := r.g.rank(r.ls[i].seat, r.ls[j].seat); c != 0 && !planted.Bug("team-uses-by-age") {
 			return c
 		}
 		return r.g.later(r.ls[i].n, r.ls[j].n)
@@ -96,7 +98,7 @@ func (r *resolver) suspend(v *view, invite int32, admits []int) {
 				late, again = r.base.suspended(s), true
 			}
 		}
-		if !again {
+		if !again || planted.Bug("team-twice-is-two-uses") {
 			iv := v.invites.get(invite)
 			late = v.usedUp(invite)
 			iv.uses++
@@ -235,15 +237,18 @@ func (r *resolver) nameDevice(v *view, key int32, l *link, name string) {
 
 func (r *resolver) effectDB(v *view, l *link) {
 	if c, ok := l.content.(AddDB); ok {
+		n := r.g.db(c.DB)
+		x := v.dbs.get(n)
+		if c.Name != "" {
+			x.name = r.g.newer(x.name, l.n)
+			v.dbs = v.dbs.set(n, x)
+		}
 		for i, o := range r.ls {
 			if x, ok := o.content.(RemoveDB); ok && x.DB == c.DB && r.before(l.n, o.n) && r.counts(i) {
 				return
 			}
 		}
-		n := r.g.db(c.DB)
-		x := v.dbs.get(n)
 		x.adds = push(x.adds, l.n)
-		x.name = r.g.newer(x.name, l.n)
 		v.dbs = v.dbs.set(n, x)
 		return
 	}
@@ -316,6 +321,11 @@ func (r *resolver) setRoles(v *view) {
 	for m := range touched {
 		x := v.members.get(m)
 		x.role = r.role(m, all)
+		if r.g.roster {
+			r.read(true)
+			x.sure = r.role(m, all)
+			r.read(false)
+		}
 		v.members = v.members.set(m, x)
 	}
 	var admins []int32
@@ -353,6 +363,9 @@ func (r *resolver) generations(v *view) {
 			}
 			// Whether the link counts does not matter: the box was handed out.
 			for _, s := range r.g.seatsAt[l.n] {
+				if planted.Bug("team-newcomers-forgotten") {
+					break
+				}
 				x.extra = x.extra.push(r.g.seats[s].key)
 			}
 			if b, ok := l.content.(GiveBoxes); ok && b.Generation == [32]byte(r.g.links[x.link].id) {
@@ -384,7 +397,7 @@ func (r *resolver) countActive(v *view) {
 		switch {
 		case before && !after:
 			v.active--
-			lost = true
+			lost = !planted.Bug("team-removed-but-good")
 		case after && !before:
 			v.active++
 		}

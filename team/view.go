@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/toftdb/toft/block"
+	"github.com/toftdb/toft/internal/planted"
 )
 
 // view is the state of a team under one set of heads: resolve(past of the heads
@@ -50,6 +51,7 @@ type memberView struct {
 	mark      mark
 	suspended bool // its ADMIT came too late: none of its seats may act
 	role      Role
+	sure      Role    // roster fold: the role without promotions that nobody can check
 	seats     []int32 // those that count, oldest first
 	name      int32   // link that names it; 0, genesis, names nothing
 	joined    int32   // link whose time is shown as its joining
@@ -100,7 +102,7 @@ func (v *view) in(s int32) bool {
 func (v *view) holder(key int32) int32 {
 	best := none
 	for _, s := range v.keys.get(key).seats {
-		if v.eligible(s) && (best == none || v.g.rank(s, best) < 0) {
+		if v.eligible(s) && (best == none || v.g.rank(s, best) < 0 != planted.Bug("team-key-to-the-junior")) {
 			best = s
 		}
 	}
@@ -139,6 +141,21 @@ func (v *view) roleOf(key int32) Role {
 		return 0
 	}
 	return v.members.get(v.g.seats[h].member).role
+}
+
+// contested reports, in the roster fold, whether the seat or its member came by an
+// invitation that admitted more devices than it may: the member fold suspends some
+// of them, and a replica does not know which.
+func (v *view) contested(s int32) bool {
+	st := v.g.seats[s]
+	return slices.ContainsFunc([]int32{st.link, v.g.members[st.member].link}, func(n int32) bool {
+		l := v.g.links[n]
+		if l.action != ActAdmit {
+			return false
+		}
+		most := v.g.links[l.invite].content.(Invite).MaxUses
+		return most > 0 && uint64(v.invites.get(l.invite).uses) > most
+	})
 }
 
 // adminLeft reports whether an active admin with an active device that is not a
