@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -229,12 +230,12 @@ func toWrite(w api.Write) (crdt.Write, error) {
 }
 
 // Get reads one document.
-func (b *dbDoor) Get(_ context.Context, id string, options ...api.GetOptions) (doc api.Doc, err error) {
+func (b *dbDoor) Get(ctx context.Context, id string, options ...api.GetOptions) (doc api.Doc, err error) {
 	var o api.GetOptions
 	for _, x := range options {
-		o.Meta, o.Conflicts = o.Meta || x.Meta, o.Conflicts || x.Conflicts
+		o.Meta, o.Conflicts, o.AsOf = o.Meta || x.Meta, o.Conflicts || x.Conflicts, cmp.Or(x.AsOf, o.AsOf)
 	}
-	err = b.view(func(r *crdt.Replica) error {
+	err = b.viewAt(ctx, o.AsOf, func(r *crdt.Replica) error {
 		got, meta, err := r.Get(id)
 		if err != nil {
 			return err
@@ -291,7 +292,7 @@ func (b *dbDoor) All(ctx context.Context, r api.Range) iter.Seq2[api.Doc, error]
 	}
 	return func(yield func(api.Doc, error) bool) {
 		var rows []crdt.Doc
-		err := b.view(func(rep *crdt.Replica) error {
+		err := b.viewAt(ctx, r.AsOf, func(rep *crdt.Replica) error {
 			for doc, err := range rep.All(crdt.Range{From: r.From, To: r.To, Prefix: r.Prefix, Desc: r.Desc, Limit: r.Limit}) {
 				if err != nil {
 					return err

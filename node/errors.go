@@ -13,8 +13,8 @@ import (
 	"github.com/toftdb/toft/team"
 )
 
-// fixDamage is the way out of a damaged block while there is no repair command.
-const fixDamage = "nothing was changed; the other devices of the team hold the same data: keep this directory, and join again from a new one"
+// fixDamage is the way out of a damaged block.
+const fixDamage = "nothing was changed; toft repair fetches what is damaged from the other devices of the team, and the daemon tries by itself"
 
 func errClosing() error { return api.ErrClosed.With("the node is closing", "start it again") }
 
@@ -33,6 +33,12 @@ func doorError(err error) error {
 		return api.ErrConflict.Wrap(err, "read the document again and repeat the change")
 	case errors.Is(err, crdt.ErrExists):
 		return api.ErrExists.Wrap(err, "leave out --if-absent to overwrite")
+	case errors.Is(err, ledger.ErrPoint):
+		return api.ErrNotFound.Wrap(err, "toft log and toft snapshot list show what there is")
+	case errors.Is(err, ledger.ErrLabel):
+		return api.ErrExists.Wrap(err, "take another label, or delete it first")
+	case errors.Is(err, ledger.ErrLabelName):
+		return api.ErrUsage.Wrap(err, "")
 	case errors.Is(err, crdt.ErrNotFound):
 		return api.ErrNotFound.Wrap(err, "")
 	case errors.As(err, &bad):

@@ -158,6 +158,7 @@ func TestExamplesRun(t *testing.T) {
 				d.run(ann, 0, "put", "notes", "milk", `{"title":"milk"}`)
 				d.run(ann, 0, "put", "notes", "old", `{}`)
 				d.run(ann, 0, "del", "notes", "old")
+				d.run(ann, 0, "snapshot", "create", "notes", "--label", "old")
 			}
 			code, inv, dir := "", "", ann
 			if f := d.runIn(t.Context(), ann, "", "team", "invite", "member", "fam"); f.code == 0 {

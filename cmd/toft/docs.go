@@ -108,6 +108,7 @@ func (a *app) getCmd() *cobra.Command {
 	}
 	c.Flags().BoolVar(&o.Meta, "meta", false, "with _meta: who wrote it last, when, in which commit")
 	c.Flags().BoolVar(&o.Conflicts, "conflicts", false, "with _conflicts: what else was written concurrently")
+	asOf(c, &o.AsOf)
 	return c
 }
 
@@ -192,5 +193,11 @@ func (a *app) allCmd() *cobra.Command {
 	f.StringVar(&r.Prefix, "prefix", "", "only ids that start with this")
 	f.BoolVar(&r.Desc, "desc", false, "from the last to the first")
 	f.IntVar(&r.Limit, "limit", 0, "at most this many")
+	asOf(c, &r.AsOf)
 	return c
+}
+
+// asOf adds the flag that reads the past.
+func asOf(c *cobra.Command, point *string) {
+	c.Flags().StringVar(point, "as-of", "", "as it was: a commit, a time (RFC 3339, or \"2h ago\"), a label")
 }

@@ -120,12 +120,19 @@ func (a *app) printChange(c api.Change) {
 }
 
 func (a *app) conflictsCmd() *cobra.Command {
-	return &cobra.Command{
+	var keep string
+	c := &cobra.Command{
 		Use: "conflicts DB [ID]", Args: cobra.RangeArgs(1, 2),
 		Example: "toft conflicts notes",
 		Short:   "List fields that two devices wrote without having seen each other",
-		Long:    "List fields that two devices wrote without having seen each other: what everybody\nsees, and what else was written. Putting the document settles them.",
+		Long:    "List fields that two devices wrote without having seen each other: what everybody\nsees, and what else was written. Putting the document settles them; so does --keep,\nwhich makes the document read as one of its revisions (toft log DB ID).",
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if keep != "" && len(args) < 2 {
+				return api.ErrUsage.With("--keep is for one document", "toft conflicts DB ID --keep REV")
+			}
+			if keep != "" {
+				return a.withDB(cmd, local, args[0], func(ctx context.Context, db api.DB) error { return a.revert(ctx, db, args[1], keep) })
+			}
 			return a.withDB(cmd, local, args[0], func(ctx context.Context, db api.DB) error {
 				return list(a, db.Conflicts(ctx, opt(args, 1)), []string{"DOCUMENT", "FIELD", "SHOWN", "ALSO WRITTEN", "BY"}, func(c api.Conflict) []string {
 					var values, by []string
@@ -138,4 +145,6 @@ func (a *app) conflictsCmd() *cobra.Command {
 			})
 		},
 	}
+	c.Flags().StringVar(&keep, "keep", "", "settle them: the document reads as in this revision")
+	return c
 }

@@ -167,7 +167,7 @@ func TestPointsAreCommitsTimesAndLabels(t *testing.T) {
 	require.ErrorIs(t, err, ErrLabel)
 	for _, bad := range []string{"", " x", "now", "2h ago", "2026-01-01T00:00:00Z", first.String(), "1-0123456789abcdef", "a\nb"} {
 		_, err = db.SetLabel(t.Context(), bad, p)
-		require.ErrorIs(t, err, ErrPoint, "%q", bad)
+		require.ErrorIs(t, err, ErrLabelName, "%q", bad)
 	}
 	for key, value := range ann.disk() {
 		require.NotContains(t, key+value, "third of three")

@@ -35,8 +35,13 @@ const (
 	maxLabel     = 4 << 20 // bytes of a sealed label: a state may have many heads
 )
 
-// ErrLabel: a label of that name is there already.
-var ErrLabel = errors.New("there is a label of this name already")
+// Errors callers branch on.
+var (
+	// ErrLabel: a label of that name is there already.
+	ErrLabel = errors.New("there is a label of this name already")
+	// ErrLabelName: a text cannot be the name of a label.
+	ErrLabelName = errors.New("not the name of a label")
+)
 
 // labelKey returns where a label lies. The prefix keeps the hash apart from those of
 // values, which are CBOR and longer.
@@ -56,16 +61,16 @@ func CheckLabel(name string) error {
 	_, isTime, err := parseTime(name, 0)
 	switch {
 	case name == "" || len(name) > maxLabelName || !utf8.ValidString(name) || strings.TrimSpace(name) != name:
-		return fmt.Errorf("%w: a label is 1–%d bytes of text without spaces around it", ErrPoint, maxLabelName)
+		return fmt.Errorf("%w: a label is 1–%d bytes of text without spaces around it", ErrLabelName, maxLabelName)
 	case strings.ContainsFunc(name, unicode.IsControl):
-		return fmt.Errorf("%w: a label has no control characters", ErrPoint)
+		return fmt.Errorf("%w: a label has no control characters", ErrLabelName)
 	case name == "now" || isTime || err != nil || strings.HasPrefix(name, commitPrefix) || revision.MatchString(name):
-		return fmt.Errorf("%w: %q reads as a time, a commit or a revision, not as a label", ErrPoint, name)
+		return fmt.Errorf("%w: %q reads as a time, a commit or a revision, not as a label", ErrLabelName, name)
 	}
 	return nil
 }
 
-// SetLabel names the state of a point. Errors wrap [ErrLabel] or [ErrPoint].
+// SetLabel names the state of a point. Errors wrap [ErrLabel] or [ErrLabelName].
 func (d *Database) SetLabel(ctx context.Context, name string, p Point) (Label, error) {
 	if err := CheckLabel(name); err != nil {
 		return Label{}, err

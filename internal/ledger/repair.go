@@ -103,7 +103,10 @@ func (n *Ledger) Heal(ctx context.Context, fetch Fetch) error {
 	}
 	for _, d := range n.databases() {
 		if d.Damage() != nil {
-			_, err := d.Repair(ctx, fetch)
+			r, err := d.Repair(ctx, fetch)
+			if err == nil && len(r.Bad) > 0 {
+				err = fmt.Errorf("%s: %d blocks are still damaged", d.id, len(r.Bad))
+			}
 			errs = append(errs, err)
 		}
 	}
@@ -147,7 +150,6 @@ const maxHealRounds = 4
 // them. Nothing that can be read is taken away.
 func (d *Database) Repair(ctx context.Context, fetch Fetch) (Repaired, error) {
 	var out Repaired
-	var unreached error
 	for range maxHealRounds {
 		var err error
 		if out.Report, err = d.Verify(ctx, false); err != nil {
@@ -158,7 +160,9 @@ func (d *Database) Repair(ctx context.Context, fetch Fetch) (Repaired, error) {
 			break
 		}
 		got, err := fetch(ctx, d.team, want)
-		unreached = err
+		if err != nil {
+			d.n.o.Log.Info("not all damaged blocks were found at peers", "db", d.id, "err", err)
+		}
 		healed, err := d.n.heal(ctx, got)
 		if err != nil {
 			return out, err
@@ -168,7 +172,7 @@ func (d *Database) Repair(ctx context.Context, fetch Fetch) (Repaired, error) {
 		}
 	}
 	if len(out.Bad) > 0 {
-		return out, unreached
+		return out, ctx.Err()
 	}
 	agrees := d.Damage() == nil
 	if agrees {

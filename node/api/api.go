@@ -107,6 +107,10 @@ type Docs interface {
 // DB is a handle on one database. It stays good for as long as the API it came
 // from. Every write returns once it is durable on this device; no peer is needed.
 type DB interface {
+	History
+
+	History
+
 	// ID returns the database's id, db-….
 	ID() string
 	// Name returns the database's name as it was when the handle was made.

@@ -119,6 +119,7 @@ func (d *clientDB) Get(ctx context.Context, id string, options ...GetOptions) (D
 	for _, o := range options {
 		setFlag(q, "meta", o.Meta)
 		setFlag(q, "conflicts", o.Conflicts)
+		setText(q, "asOf", o.AsOf)
 	}
 	return call[Doc](ctx, d.c, http.MethodGet, d.path("docs", id)+"?"+q.Encode(), nil, nil)
 }
@@ -138,7 +139,7 @@ func setLimit(q url.Values, n int) {
 
 func (d *clientDB) All(ctx context.Context, r Range) iter.Seq2[Doc, error] {
 	q := url.Values{}
-	for name, v := range map[string]string{"from": r.From, "to": r.To, "prefix": r.Prefix} {
+	for name, v := range map[string]string{"from": r.From, "to": r.To, "prefix": r.Prefix, "asOf": r.AsOf} {
 		if v != "" {
 			q.Set(name, v)
 		}

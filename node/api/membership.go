@@ -87,14 +87,19 @@ type Shared struct {
 // VerifyReport is the outcome of a check of everything.
 type VerifyReport struct {
 	OK      bool       `json:"ok"`
-	Checked int64      `json:"checked"` // blocks
+	Checked int64      `json:"checked"`          // blocks
+	Digests int64      `json:"digests,omitzero"` // states confirmed, of a deep run
 	Bad     []BadBlock `json:"bad"`
+	Healed  int64      `json:"healed,omitzero"`  // blocks that came from peers, of a repair
+	Rebuilt bool       `json:"rebuilt,omitzero"` // the state was made anew, of a repair
 	Seconds float64    `json:"seconds"`
 }
 
-// BadBlock is one block that is not what its name says.
+// BadBlock is one block that is not what its name says. CID is empty where the
+// database as a whole is meant. Kinds: missing, disk, hash, signature, sealed,
+// malformed, order, index, digest, state.
 type BadBlock struct {
-	CID    string `json:"cid"`
+	CID    string `json:"cid,omitzero"`
 	Kind   string `json:"kind"`
 	Detail string `json:"detail"`
 }

@@ -87,6 +87,8 @@ type Write struct {
 type GetOptions struct {
 	Meta      bool // add _meta: {device, member, time, commit, conflicts}
 	Conflicts bool // add _conflicts: what [DB.Conflicts] yields for the document
+	// AsOf reads the document as it was at a point of the [History]; empty: now.
+	AsOf string
 }
 
 // Range selects documents by id. The zero value selects all. Bounds are inclusive
@@ -97,6 +99,8 @@ type Range struct {
 	Prefix string
 	Desc   bool // from the last to the first
 	Limit  int  // 0: no limit; negative is [ErrUsage]
+	// AsOf reads the documents as they were at a point of the [History]; empty: now.
+	AsOf string
 }
 
 // Cursor is a place in the order of arrival of one database on this device. It is

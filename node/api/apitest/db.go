@@ -95,6 +95,7 @@ func (h *dbHandle) Bulk(_ context.Context, writes []api.Write) ([]api.PutResult,
 		}
 		results = append(results, res)
 	}
+	h.d.remember(h.n, commit, results)
 	close(h.d.wake)
 	h.d.wake = make(chan struct{})
 	return results, nil
@@ -206,7 +207,16 @@ func (r *row) shown() api.Doc {
 
 func (h *dbHandle) Get(_ context.Context, id string, options ...api.GetOptions) (api.Doc, error) {
 	defer h.lock()()
-	r := h.d.rows[id]
+	rows := h.d.rows
+	for _, o := range options {
+		if o.AsOf != "" {
+			var err error
+			if rows, err = h.d.asOf(o.AsOf); err != nil {
+				return nil, err
+			}
+		}
+	}
+	r := rows[id]
 	if r == nil || r.deleted {
 		return nil, api.ErrNotFound.With(fmt.Sprintf("no document %q in %s", id, h.d.name), "")
 	}
@@ -227,13 +237,17 @@ func (h *dbHandle) All(_ context.Context, r api.Range) iter.Seq2[api.Doc, error]
 		if r.Limit < 0 {
 			return nil, api.ErrUsage.With("the limit is negative", "")
 		}
-		ids := h.d.ids()
+		rows, err := h.d.asOf(r.AsOf)
+		if err != nil {
+			return nil, err
+		}
+		ids := slices.Sorted(maps.Keys(rows))
 		if r.Desc {
 			slices.Reverse(ids)
 		}
 		var all []api.Doc
 		for _, id := range ids {
-			row := h.d.rows[id]
+			row := rows[id]
 			in := id >= r.From && (r.To == "" || id <= r.To) && strings.HasPrefix(id, r.Prefix)
 			if in && !row.deleted && (r.Limit == 0 || len(all) < r.Limit) {
 				all = append(all, row.shown())

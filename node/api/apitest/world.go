@@ -58,6 +58,8 @@ type database struct {
 	rows   map[string]*row
 	serial uint64
 	wake   chan struct{} // closed and replaced at each change
+	past   []moment      // after each commit, oldest first
+	labels []label
 }
 
 type row struct {

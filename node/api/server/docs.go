@@ -46,7 +46,7 @@ func (s *Server) all(r *http.Request) iter.Seq2[api.Doc, error] {
 	q := query{r: r}
 	rng := api.Range{
 		From: q.text("from"), To: q.text("to"), Prefix: q.text("prefix"),
-		Desc: q.flag("desc"), Limit: q.count("limit"),
+		Desc: q.flag("desc"), Limit: q.count("limit"), AsOf: q.text("asOf"),
 	}
 	if q.err != nil {
 		return failed[api.Doc](q.err)
@@ -60,7 +60,7 @@ func (s *Server) all(r *http.Request) iter.Seq2[api.Doc, error] {
 
 func (s *Server) get(w http.ResponseWriter, r *http.Request) error {
 	q := query{r: r}
-	o := api.GetOptions{Meta: q.flag("meta"), Conflicts: q.flag("conflicts")}
+	o := api.GetOptions{Meta: q.flag("meta"), Conflicts: q.flag("conflicts"), AsOf: q.text("asOf")}
 	if q.err != nil {
 		return q.err
 	}

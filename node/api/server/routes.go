@@ -118,9 +118,9 @@ func Routes() []Route {
 		{patch, db, "rename it", nil, is[newName](), nil, None, noContent((*Server).renameDB)},
 		{post, db + "/move", "take it to another team", nil, is[toTeam](), is[api.DBInfo](), One, answer(200, (*Server).moveDB)},
 		{del, db, "take it out of its team, for everybody", nil, nil, nil, None, noContent((*Server).dropDB)},
-		{get, db + "/docs", "its documents by id", []string{"from", "to", "prefix", "desc", "limit"}, nil, is[api.Doc](), Lines, lines((*Server).all)},
+		{get, db + "/docs", "its documents by id", []string{"from", "to", "prefix", "desc", "limit", "asOf"}, nil, is[api.Doc](), Lines, lines((*Server).all)},
 		{post, db + "/docs", "put a document, with a new id if it has none", nil, is[api.Doc](), is[api.PutResult](), One, (*Server).post},
-		{get, db + "/docs/{id...}", "one document", []string{"meta", "conflicts"}, nil, is[api.Doc](), One, (*Server).get},
+		{get, db + "/docs/{id...}", "one document", []string{"meta", "conflicts", "asOf"}, nil, is[api.Doc](), One, (*Server).get},
 		{put, db + "/docs/{id...}", "put a document", nil, is[api.Doc](), is[api.PutResult](), One, (*Server).put},
 		{patch, db + "/docs/{id...}", "change some fields (RFC 7396)", nil, is[api.Doc](), is[api.PutResult](), One, (*Server).patch},
 		{del, db + "/docs/{id...}", "delete a document", nil, nil, is[api.PutResult](), One, (*Server).delete},
@@ -129,6 +129,15 @@ func Routes() []Route {
 		{get, db + "/changes", "what changed, in order of arrival; feed=sse to go on", []string{"since", "limit", "docs", "feed"}, nil, is[api.Change](), Lines, (*Server).changes},
 		{get, db + "/live", "the documents, then every change", nil, nil, is[api.LiveEvent](), Feed, (*Server).live},
 		{get, db + "/conflicts", "fields written concurrently", []string{"id"}, nil, is[api.Conflict](), Array, list((*Server).conflicts)},
+
+		{get, db + "/log", "its commits, or those of one document, newest first", []string{"id", "void", "limit"}, nil, is[api.Commit](), Lines, lines((*Server).dbLog)},
+		{get, db + "/diff", "documents that read differently at two points", []string{"id", "from", "to"}, nil, is[api.DocDiff](), Lines, lines((*Server).diff)},
+		{post, db + "/revert/{id...}", "make a document read as it did", nil, is[api.RevertRequest](), is[api.PutResult](), One, answer(200, (*Server).revert)},
+		{get, db + "/snapshots", "its labels", nil, nil, is[api.Snapshot](), Array, list((*Server).snapshots)},
+		{post, db + "/snapshots", "label a state", nil, is[api.SnapshotRequest](), is[api.Snapshot](), One, answer(201, (*Server).createSnapshot)},
+		{del, db + "/snapshots/{label}", "forget a label", nil, nil, nil, None, noContent((*Server).deleteSnapshot)},
+		{post, db + "/verify", "read and check every block again; deep: every digest", nil, is[api.VerifyRequest](), is[api.VerifyReport](), One, answer(200, (*Server).verify)},
+		{post, db + "/repair", "fetch damaged blocks, rebuild what is derived", nil, nil, is[api.VerifyReport](), One, answer(200, (*Server).repair)},
 	}
 }
 
