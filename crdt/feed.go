@@ -40,6 +40,9 @@ func (c Cursor) String() string {
 	return s
 }
 
+// Pos returns the number of rows that were ever made up to the cursor.
+func (c Cursor) Pos() uint64 { return c.pos }
+
 // ParseCursor reads the text of a cursor; the empty text is the beginning.
 func ParseCursor(s string) (Cursor, error) {
 	if s == "" {

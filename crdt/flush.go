@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 
 	"github.com/toftdb/toft/block"
 	"github.com/toftdb/toft/crdt/tree"
@@ -148,6 +149,18 @@ func (r *Replica) Thaw(f *Flush, stored bool) {
 	r.docs.live = frozen
 	for id, rec := range live.walk("", "", false) {
 		frozen.set(id, rec)
+	}
+}
+
+// Nodes yields the nodes of a stored tree, parents first; leaves are named, not read.
+func (r *Replica) Nodes(ctx context.Context, root tree.Ref) iter.Seq2[tree.Ref, error] {
+	return func(yield func(tree.Ref, error) bool) {
+		t, err := r.grove.Open(ctx, root)
+		if err != nil {
+			yield(tree.Ref{}, err)
+			return
+		}
+		t.Nodes(ctx)(yield)
 	}
 }
 

@@ -82,7 +82,7 @@ node/api/server: node/api json
 # What a device holds: chains and replicas, and the one path by which they change.
 # Secrets, disk and the pure rooms come together here; no network, so that a node
 # that is offline is a ledger and a door.
-internal/ledger: block crdt team internal/message internal/planted internal/store internal/vault internal/wire !net !os !crypto/rand !math/rand/v2
+internal/ledger: block crdt crdt/tree team internal/message internal/planted internal/store internal/vault internal/wire !net !os !crypto/rand !math/rand/v2
 
 # How a device meets others: gate, announcements, sync, join. The only room that
 # sees both the ledger and the network.

@@ -46,6 +46,14 @@ type Outcome struct {
 // it can in one durable batch. A commit whose parents, team heads or linked blocks
 // are missing is left out, and named in the Outcome; nothing is kept of it.
 func (d *Database) Commit(ctx context.Context, in []Candidate) (Outcome, error) {
+	out, err := d.commit(ctx, in)
+	if out.Applied > 0 {
+		d.settle()
+	}
+	return out, err
+}
+
+func (d *Database) commit(ctx context.Context, in []Candidate) (Outcome, error) {
 	d.writing.Lock()
 	defer d.writing.Unlock()
 	var out Outcome
@@ -125,6 +133,22 @@ func (d *Database) stage(batch *store.Batch, j judged) {
 	}
 	batch.Set(store.Block(j.block.ID), j.block.Data)
 	batch.Set(store.CommitIndex(d.id, j.arrival), j.block.ID[:])
+	if j.validity != crdt.Valid {
+		d.note(batch, j)
+	} else if d.voided > j.arrival { // a batch that failed used the number
+		batch.Delete(d.derived('v', j.arrival))
+	}
+}
+
+// note adds to a batch how a commit was judged that does not count: see replay.
+func (d *Database) note(batch *store.Batch, j judged) {
+	d.voided = max(d.voided, j.arrival+1)
+	b, err := d.sealed(j.commit.Generation, block.KindValue, []byte(j.validity.Reason()), nil)
+	if err != nil { // it was opened under that key
+		d.n.o.Log.Warn("verdict not kept", "db", d.id, "commit", j.block.ID, "err", err)
+		return
+	}
+	batch.Set(d.derived('v', j.arrival), b.Data)
 }
 
 // show makes stored commits visible: the replica, then whoever watches. It returns
@@ -320,6 +344,7 @@ func (d *Database) awaitedCame(ready []judged) (came bool) {
 
 // judgeAll judges every commit again. The caller holds writing.
 func (d *Database) judgeAll() {
+	d.await() // it needs mu to end
 	d.mu.Lock()
 	changes, err := d.replica.Rejudge(func(c *crdt.Commit) crdt.Validity {
 		v, err := d.verdict(c, nil)
@@ -328,6 +353,13 @@ func (d *Database) judgeAll() {
 		}
 		return v
 	})
+	if len(changes) > 0 {
+		// Rows of a new verdict stand behind no commit, so only a checkpoint tells
+		// where: it is written before anybody reads them.
+		if p := d.freezeLocked(); p != nil {
+			d.finishLocked(context.Background(), p)
+		}
+	}
 	d.mu.Unlock()
 	if err != nil {
 		d.damage.Store(&err)

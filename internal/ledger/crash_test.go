@@ -85,7 +85,7 @@ func (d *device) on(fs store.FS) *device {
 // salvage opens what a crash left, compares it with what was promised, goes on
 // working, and opens it again.
 func (w wreck) salvage(t *testing.T, d *device, id block.DBID) {
-	x := &device{t: t, name: d.name, place: d.place, fs: w.disk, id: d.id}
+	x := &device{t: t, name: d.name, place: d.place, fs: w.disk, id: d.id, flush: d.flush}
 	require.NoError(t, x.open(), w.where)
 	defer x.stop()
 	require.GreaterOrEqual(t, len(x.Chains()), w.teams, w.where)
@@ -116,7 +116,7 @@ func (w wreck) salvage(t *testing.T, d *device, id block.DBID) {
 func TestPowerLossWhileWriting(t *testing.T) {
 	p := &promises{docs: map[string]string{}}
 	disk := newCrashable(3, p)
-	ann := newDevice(t, "ann").on(disk)
+	ann := newDevice(t, "ann").flushing().on(disk)
 	_, db := ann.found("fam")
 	p.mu.Lock()
 	p.teams = 1
@@ -153,7 +153,7 @@ func TestPowerLossWhileWriting(t *testing.T) {
 func TestPowerLossWhileJoiningAndReceiving(t *testing.T) {
 	p := &promises{docs: map[string]string{}}
 	disk := newCrashable(3, p)
-	ann, bob := newDevice(t, "ann"), newDevice(t, "bob").on(disk)
+	ann, bob := newDevice(t, "ann"), newDevice(t, "bob").flushing().on(disk)
 	c, db := ann.found("fam")
 	seat := ann.admit(c, bob, team.InviteMember)
 	ann.addDB(c, "unused")

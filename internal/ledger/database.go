@@ -12,6 +12,7 @@ import (
 	"github.com/toftdb/toft/block"
 	"github.com/toftdb/toft/crdt"
 	"github.com/toftdb/toft/internal/store"
+	"github.com/toftdb/toft/internal/vault"
 	"github.com/toftdb/toft/internal/wire"
 )
 
@@ -19,7 +20,8 @@ import (
 //
 // Two locks, always in this order: writing serializes everything that makes a
 // commit durable (one goroutine at a time drafts, syncs, applies); mu guards the
-// replica and is held only for moments in memory, so reads never wait for a disk.
+// replica and is held for moments: reads wait for no sync, but the tree nodes they
+// need may have to come from the disk.
 type Database struct {
 	n    *Ledger
 	team *Chain
@@ -31,8 +33,17 @@ type Database struct {
 	actor    block.Actor
 	awaited  map[block.ID]struct{} // data heads of cuts that are not here yet
 
-	mu      sync.RWMutex
-	replica *crdt.Replica
+	chainThen []block.ID // heads of the chain when the checkpoint was written
+	noFlush   bool       // the disk took no writes when it was opened
+	garbage   garbage    // of the flush under way, like lists
+	voided    uint64     // behind the last arrival that was noted as void since the start
+	lists     uint64     // number of the next list of nodes
+
+	mu        sync.RWMutex
+	replica   *crdt.Replica
+	functions *vault.Database
+	disk      *disk
+	flushing  atomic.Pointer[flushing] // nil: none under way
 
 	inbox    chan *request
 	gone     chan struct{} // closed when the writer has left
@@ -54,12 +65,14 @@ func (n *Ledger) openDatabase(c *Chain, id block.DBID) (*Database, error) {
 	}
 	d := &Database{
 		n: n, team: c, id: id, inbox: make(chan *request, inboxSize), gone: make(chan struct{}), watchers: newWatchers(), awaited: map[block.ID]struct{}{},
-		replica: crdt.NewReplica(id, crdt.Keys{Expand: keys.Expand, ValueHash: keys.ValueHash}),
+		functions: keys,
 	}
+	d.disk = &disk{d: d}
+	d.replica = crdt.NewReplica(id, crdt.Keys{Expand: keys.Expand, ValueHash: keys.ValueHash}) // shown if nothing can be opened
 	if d.actor, err = n.actorOf(id); err != nil {
 		return nil, err
 	}
-	if err := d.replay(); err != nil {
+	if err := d.load(); err != nil {
 		d.damage.Store(&err)
 		n.o.Log.Error("database cannot be read", "db", id, "err", err)
 	}
@@ -67,11 +80,19 @@ func (n *Ledger) openDatabase(c *Chain, id block.DBID) (*Database, error) {
 	return d, nil
 }
 
-// replay applies the commits on disk in the order they arrived.
-func (d *Database) replay() error {
-	again, passed := false, map[block.ID]bool{}
+// replay applies the commits on disk in the order they arrived, those from a place
+// on. After a restart (restored) they are taken as they were judged when they came,
+// so that the feed tells its rows where it told them before; then all are judged
+// anew if anything may have changed.
+func (d *Database) replay(from uint64, restored bool) error {
+	again, passed := restored && !slices.Equal(d.chainThen, d.team.State().Heads()), map[block.ID]bool{}
 	var forget []judged
-	for e, err := range d.n.o.Store.Scan(store.Commits(d.id)) {
+	notes := d.n.o.Store.NewBatch()
+	if err := d.countLists(); err != nil {
+		return err
+	}
+	span := store.Span{Prefix: store.Commits(d.id), From: store.CommitIndex(d.id, from)}
+	for e, err := range d.n.o.Store.ScanSpan(span) {
 		if err != nil {
 			return fmt.Errorf("read commits: %w", err)
 		}
@@ -94,6 +115,16 @@ func (d *Database) replay() error {
 		if j.arrival, err = store.Arrival(e.Key); err != nil {
 			return err
 		}
+		if restored {
+			then, err := d.judgedThen(j.arrival)
+			if err != nil {
+				return err
+			}
+			again = again || then != j.validity
+			j.validity = then
+		} else if j.validity != crdt.Valid {
+			d.note(notes, j)
+		}
 		if refused, why := d.show([]judged{j}); len(refused) > 0 {
 			if why == nil && !slices.ContainsFunc(j.commit.Parents, func(p block.ID) bool { return passed[p] }) {
 				return fmt.Errorf("commit %s: its parents are not before it on disk", id)
@@ -106,6 +137,14 @@ func (d *Database) replay() error {
 		if j.commit.Actor == d.actor {
 			d.lastTime = max(d.lastTime, j.commit.Time)
 		}
+		d.mu.Lock()
+		if p := d.dueLocked(); p != nil { // nobody else is here yet
+			d.finishLocked(context.Background(), p)
+		}
+		d.mu.Unlock()
+	}
+	if err := d.readOnly(d.n.durable(context.Background(), notes)); err != nil {
+		return err
 	}
 	if again {
 		d.judgeAll()
@@ -114,6 +153,18 @@ func (d *Database) replay() error {
 		d.n.o.Log.Warn("refused commits stay on disk", "db", d.id, "err", err)
 	}
 	return nil
+}
+
+// judgedThen returns how a commit was judged when it came.
+func (d *Database) judgedThen(arrival uint64) (crdt.Validity, error) {
+	why, err := d.getDerived(d.derived('v', arrival))
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		return crdt.Valid, nil
+	case err != nil:
+		return crdt.Validity{}, err
+	}
+	return crdt.Void(string(why)), nil
 }
 
 // storedLinks reads the linked blocks of a stored commit.

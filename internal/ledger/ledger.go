@@ -53,6 +53,10 @@ type Options struct {
 	Clock    func() time.Time
 	Rand     io.Reader
 	Log      *slog.Logger
+	// FlushAt says when checkpoints are written; the zero value is right for a daemon.
+	FlushAt FlushAt
+	// CacheBytes bounds the decoded tree nodes of a database; 0: 16 MiB.
+	CacheBytes int
 	// Changed is called after a chain has a new state and its databases are open.
 	Changed func(*Chain)
 	// Committed is called after a commit of this device became durable and visible.
@@ -98,6 +102,7 @@ func Open(o Options) (*Ledger, error) {
 	if o.Damaged == nil {
 		o.Damaged = func() {}
 	}
+	o.FlushAt = o.FlushAt.withDefaults()
 	l := &Ledger{
 		o: o, keys: vault.NewKeyring(o.Identity), done: make(chan struct{}), past: newPastStates(),
 		teams: map[block.TeamID]*Chain{}, dbs: map[block.DBID]*Database{},
@@ -124,6 +129,16 @@ func Open(o Options) (*Ledger, error) {
 func (l *Ledger) Close() {
 	close(l.done)
 	l.wg.Wait()
+}
+
+// closing reports that Close has begun.
+func (l *Ledger) closing() bool {
+	select {
+	case <-l.done:
+		return true
+	default:
+		return false
+	}
 }
 
 // Teams lists the teams that a store holds, without opening them.

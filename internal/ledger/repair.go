@@ -201,17 +201,14 @@ var errRebuilding = errors.New("the database is being rebuilt from its blocks: t
 func (d *Database) reload() error {
 	d.writing.Lock()
 	defer d.writing.Unlock()
-	r, err := d.emptyReplica()
-	if err != nil {
-		return err
-	}
+	d.await()
 	busy := errRebuilding
 	d.damage.Store(&busy)
-	d.mu.Lock()
-	d.replica, d.arrival = r, 0
-	d.mu.Unlock()
-	d.bytes.Store(0)
-	if err := d.replay(); err != nil {
+	err := d.anew() // checkpoints were made of what is now in doubt
+	if err == nil {
+		err = d.replay(0, false)
+	}
+	if err != nil {
 		d.damage.Store(&err)
 		return err
 	}

@@ -29,6 +29,7 @@ type device struct {
 	fs    store.FS
 	id    *vault.Identity
 	st    *store.Store
+	flush FlushAt
 	seen  atomic.Int64 // commits of its own that it was told of
 
 	damaged atomic.Int64 // times it was told of damage
@@ -52,7 +53,7 @@ func newDevice(t *testing.T, name string) *device {
 // twin starts another ledger with the same identity on another disk.
 func (d *device) twin(fs store.FS, place string) *device {
 	d.t.Helper()
-	x := &device{t: d.t, name: d.name, place: place, fs: fs, id: d.id}
+	x := &device{t: d.t, name: d.name, place: place, fs: fs, id: d.id, flush: d.flush}
 	x.start()
 	return x
 }
@@ -72,6 +73,7 @@ func (d *device) open() (err error) {
 		Clock: now, Rand: rand.Reader, Log: slog.New(slog.DiscardHandler),
 		Committed: func(*Database, *block.Block) { d.seen.Add(1) },
 		Damaged:   func() { d.damaged.Add(1) },
+		FlushAt:   d.flush, CacheBytes: 64 << 10,
 	})
 	if err != nil {
 		_ = d.st.Close()
@@ -328,3 +330,26 @@ func (d *device) checkIndex(db *Database) {
 		return nil
 	}))
 }
+
+// seldom restarts a device as one that writes no checkpoint any more, and returns its
+// database again.
+func (d *device) seldom(db *Database) *Database {
+	d.t.Helper()
+	d.flush = FlushAt{Close: 1 << 30}
+	d.restart()
+	if db == nil {
+		return nil
+	}
+	return d.Database(db.id)
+}
+
+// flushing restarts a device as one that writes checkpoints all the time.
+func (d *device) flushing() *device {
+	d.t.Helper()
+	d.flush = often
+	d.restart()
+	return d
+}
+
+// often lets a story write checkpoints all the time.
+var often = FlushAt{Documents: 3, Commits: 4, Close: 1} //nolint:gochecknoglobals // never written

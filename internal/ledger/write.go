@@ -63,13 +63,15 @@ func (d *Database) Write(ctx context.Context, writes []crdt.Write) (Written, err
 // writeLoop is the one goroutine that makes this device's commits in a database.
 // While one group is being synced the next gathers in the inbox, so concurrent
 // puts share a commit and an fsync. It ends with the node; whoever still waits then
-// sees d.gone.
+// sees d.gone, and a checkpoint is written if it is worth it.
 func (d *Database) writeLoop() {
+	defer d.lastFlush()
 	defer close(d.gone)
 	for {
 		select {
 		case r := <-d.inbox:
 			d.writeGroup(d.gather(r))
+			d.settle()
 		case <-d.n.done:
 			return
 		}
