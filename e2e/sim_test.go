@@ -38,6 +38,8 @@ type world struct {
 	net *simnet.Simnet
 	mu  sync.Mutex
 	cut map[[2]string]bool
+
+	quiet bool // gossip is off
 }
 
 const (
@@ -111,6 +113,9 @@ func (m *machine) start() {
 		libp2p.DisableRelay(),
 	)
 	require.NoError(t, err)
+	if m.w.quiet {
+		m.host = mute{m.host}
+	}
 	cfg := nodetest.Config(t)
 	cfg.Dir, cfg.FS, cfg.Host, cfg.User, cfg.Device = m.dir, m.disk, m.host, m.name, m.name+"-laptop"
 	m.Node, err = node.Open(t.Context(), cfg)

@@ -1,0 +1,11 @@
+//go:build !race
+
+package e2e_test
+
+import "time"
+
+// The simulated cluster by default.
+const (
+	clusterNodes = 20
+	clusterTime  = 3 * time.Minute
+)
