@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/toftdb/toft/block"
+	"github.com/toftdb/toft/internal/planted"
 )
 
 // Tip is an actor's newest commit: its seq and the first 8 bytes of its ID, which
@@ -110,6 +111,9 @@ func (l *actorLog) since(t Tip) (list []*held) {
 	}
 	if own := l.at(t.Seq); len(own) == 1 && own[0].ID.Hint() != t.Hint {
 		from = min(from, max(t.Seq, forkReach)-forkReach+1)
+		if planted.Bug("sync-fork-below-tip") {
+			from = t.Seq
+		}
 	}
 	for seq := from; seq <= uint64(len(l.commits)); seq++ {
 		list = append(list, l.at(seq)...)

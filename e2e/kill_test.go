@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -38,13 +39,15 @@ var toft = sync.OnceValues(func() (string, error) {
 type process struct {
 	t      testing.TB
 	dir    string
+	within []string // what the daemon is started by, such as ip netns exec
+	listen string
 	cmd    *exec.Cmd
 	stderr *bytes.Buffer
 	api.API
 }
 
 func newProcess(t testing.TB) *process {
-	p := &process{t: t, dir: t.TempDir()}
+	p := &process{t: t, dir: t.TempDir(), listen: "/ip4/127.0.0.1/tcp/0"}
 	p.start()
 	t.Cleanup(func() { p.kill() })
 	return p
@@ -55,7 +58,8 @@ func (p *process) start() {
 	p.t.Helper()
 	bin, err := toft()
 	require.NoError(p.t, err)
-	p.cmd = exec.Command(bin, "daemon", "--dir", p.dir, "--listen", "/ip4/127.0.0.1/tcp/0")
+	line := append(slices.Clone(p.within), bin, "daemon", "--dir", p.dir, "--listen", p.listen)
+	p.cmd = exec.Command(line[0], line[1:]...)
 	p.stderr = &bytes.Buffer{}
 	p.cmd.Stderr = p.stderr
 	stdout, err := p.cmd.StdoutPipe()
@@ -87,7 +91,7 @@ func (p *process) kill() {
 // kill -9 in the middle of a stream of puts, again and again: every put that was
 // acknowledged is there after the restart, and reaches the other peer.
 func TestKilledProcessLosesNothing(t *testing.T) {
-	rounds := 20
+	rounds := 30
 	if testing.Short() {
 		rounds = 3
 	}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/toftdb/toft/block"
 	"github.com/toftdb/toft/crdt"
+	"github.com/toftdb/toft/internal/planted"
 	"github.com/toftdb/toft/internal/store"
 	"github.com/toftdb/toft/internal/vault"
 	"github.com/toftdb/toft/team"
@@ -102,7 +103,7 @@ func (d *Database) commit(ctx context.Context, in []Candidate) (Outcome, error) 
 	if len(ready) == 0 {
 		return out, nil
 	}
-	if err := d.n.durable(ctx, batch); err != nil {
+	if err := d.n.durable(ctx, batch); err != nil && !planted.Bug("pipeline-shown-though-not-stored") {
 		return out, fmt.Errorf("store commits of %s: %w", d.id, err)
 	}
 	refused, why := d.show(ready)
@@ -111,7 +112,7 @@ func (d *Database) commit(ctx context.Context, in []Candidate) (Outcome, error) 
 		d.n.Refused.Add(int64(len(refused)))
 	}
 	out.Applied = len(ready) - len(refused)
-	if d.awaitedCame(ready) {
+	if d.awaitedCame(ready) && !planted.Bug("pipeline-no-second-judgement") {
 		d.judgeAll()
 	}
 	return out, d.forget(ctx, refused)
@@ -129,7 +130,9 @@ type judged struct {
 // stage adds a commit and its blocks to a batch.
 func (d *Database) stage(batch *store.Batch, j judged) {
 	for _, b := range j.linked {
-		batch.Set(store.Block(b.ID), b.Data)
+		if !planted.Bug("pipeline-linked-not-stored") {
+			batch.Set(store.Block(b.ID), b.Data)
+		}
 	}
 	batch.Set(store.Block(j.block.ID), j.block.Data)
 	batch.Set(store.CommitIndex(d.id, j.arrival), j.block.ID[:])
@@ -234,7 +237,7 @@ func (d *Database) unseal(u *block.Unverified, linked map[block.ID][]byte, verif
 		return judged{}, errTeamHeads
 	}
 	resolve := u.Resolve
-	if verify {
+	if verify && !planted.Bug("pipeline-signature-not-checked") {
 		resolve = u.Verify
 	}
 	b, err := resolve(d.team.id, gen)

@@ -174,6 +174,34 @@ func TestAFailedDiskAcknowledgesNothing(t *testing.T) {
 	ann.checkIndex(ann.Database(db.id))
 }
 
+// The disk fails under commits of others: none of them shows, and they are taken when
+// the disk works again.
+func TestAFailedDiskShowsNothingOfOthers(t *testing.T) {
+	disk := &failing{FS: store.NewMem()}
+	bob := newDevice(t, "bob")
+	bob.stop()
+	bob.fs = disk
+	require.NoError(t, bob.open())
+	ann := newDevice(t, "ann")
+	c, db := ann.found("fam")
+	_, bobs := ann.join(c, bob)
+	put(t, db, "a", "1")
+	box := bobs.Mailbox()
+	disk.fail.Store(true)
+	_, err := bobs.Commit(t.Context(), commits(t, db))
+	require.Error(t, err)
+	require.Empty(t, docs(t, bobs))
+	require.Empty(t, bobs.Heads().Heads)
+	ids, _ := box.Take()
+	require.Empty(t, ids, "a watcher was told of what is not on disk")
+
+	disk.fail.Store(false)
+	require.NoError(t, bob.st.Recover(t.Context()))
+	require.Equal(t, 1, give(t, db, bobs).Applied)
+	bob.restart()
+	require.Equal(t, map[string]string{"a": "1"}, docs(t, bob.Database(db.id)))
+}
+
 // Links that arrive while the disk is broken are not lost from memory, so they must
 // reach the disk before anything that builds on them.
 func TestLinksOfABrokenDiskGoFirstLater(t *testing.T) {

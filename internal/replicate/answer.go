@@ -5,6 +5,7 @@ import (
 
 	"github.com/toftdb/toft/block"
 	"github.com/toftdb/toft/internal/message"
+	"github.com/toftdb/toft/internal/planted"
 )
 
 // Team is what a device holds of one team, as far as sync looks at it.
@@ -71,7 +72,7 @@ func Answer(t Team, q message.TeamRequest, left *Room) (message.TeamResponse, er
 		}
 		r.Links = append(r.Links, data)
 	}
-	if r.MoreLinks || t.Provisional() {
+	if r.MoreLinks || t.Provisional() && !planted.Bug("sync-provisional-speaks") {
 		return r, nil // chain before data; and nothing of ours before the join is confirmed
 	}
 	asked := map[block.DBID][]byte{}
@@ -95,6 +96,9 @@ func answerDB(t Team, d Replica, stands message.DBHeads, frontier []byte, left *
 	}
 	if len(r.Lacking) > left.IDs {
 		r.Lacking, r.More = r.Lacking[:left.IDs], true
+	}
+	if n := len(r.Lacking); n > 1 && planted.Bug("sync-last-never-named") {
+		r.Lacking = r.Lacking[:n-1]
 	}
 	left.IDs -= len(r.Lacking)
 	for _, id := range r.Lacking {

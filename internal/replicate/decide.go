@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/toftdb/toft/block"
+	"github.com/toftdb/toft/internal/planted"
 )
 
 // want marks a peer to be pulled. The first reason and the first moment stay: who
@@ -54,7 +55,9 @@ func (p *Planner) failed(q *peer, now time.Time, why Reason) {
 	if !q.connected {
 		return
 	}
-	p.want(q, now, OnRetry)
+	if !planted.Bug("sync-failure-forgotten") {
+		p.want(q, now, OnRetry)
+	}
 	if why != OnTimer { // a random round that fails is worth nobody else's time
 		p.missing = true
 		p.tried = append(p.tried, q.id)
@@ -84,7 +87,7 @@ func (p *Planner) act(now time.Time) []Action {
 	p.round(now)
 	var out []Action
 	for _, q := range p.peers {
-		if q.flying && !q.left && !now.Before(q.deadline) {
+		if q.flying && !q.left && !now.Before(q.deadline) && !planted.Bug("sync-stalled-is-kept") {
 			q.left = true
 			out = append(out, Leave{q.id})
 		}

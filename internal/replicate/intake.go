@@ -6,6 +6,7 @@ import (
 
 	"github.com/toftdb/toft/block"
 	"github.com/toftdb/toft/internal/message"
+	"github.com/toftdb/toft/internal/planted"
 )
 
 // Bounds of one window of an [Intake].
@@ -76,6 +77,9 @@ func (i *Intake) Ready() ([]block.ID, error) {
 	window := i.window()
 	n := slices.IndexFunc(window, func(id block.ID) bool { _, ok := i.have[id]; return !ok })
 	if n < 0 {
+		n = len(window)
+	}
+	if planted.Bug("sync-window-over-gap") {
 		n = len(window)
 	}
 	if i.taken = n; n == 0 {

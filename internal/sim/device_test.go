@@ -404,6 +404,10 @@ func (d *device) draft(doc string, writes []crdt.Write) {
 		d.durable(func(k *disk) { k.actor = fresh }, func() { d.draft(doc, writes) })
 		return
 	}
+	if errors.Is(errs[0], crdt.ErrNotFound) {
+		d.done() // deleted by somebody else while it waited
+		return
+	}
 	if errs[0] != nil {
 		d.w.broken("%s cannot write: %v", d.name, errs[0])
 		d.done()

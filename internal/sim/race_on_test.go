@@ -2,6 +2,9 @@
 
 package sim
 
-// defaultSeeds is what a run does that says nothing else: the race detector makes
-// worlds many times slower.
-const defaultSeeds = 100
+// What a run does that says nothing else: the race detector makes worlds many
+// times slower.
+const (
+	defaultSeeds = 60
+	replays      = 8
+)

@@ -85,7 +85,7 @@ func TestWorlds(t *testing.T) {
 					explain(t, seed, o, err)
 					mu.Lock()
 					failed++
-					stop := failed >= 5
+					stop := failed >= 3
 					mu.Unlock()
 					if stop {
 						return
@@ -98,7 +98,7 @@ func TestWorlds(t *testing.T) {
 
 // One seed, two runs, the same bytes.
 func TestTheSameSeedIsTheSameWorld(t *testing.T) {
-	for seed := uint64(1); seed <= 40; seed++ {
+	for seed := uint64(1); seed <= replays; seed++ {
 		run := func() ([]byte, error) {
 			var out bytes.Buffer
 			err := newWorld(seed, drawn(seed), &out).live()

@@ -195,8 +195,12 @@ func (w *world) planFaults() {
 	}
 	if w.o.rollback {
 		d := w.honest()[w.rng.IntN(len(w.honest()))]
-		w.after(w.between(0, w.o.during/2), d.backup)
+		w.after(w.between(0, w.o.during/3), d.backup)
 		w.after(w.between(w.o.during/2, w.o.during), d.restore)
+		for range 4 { // what it writes after the backup, and writes again
+			w.after(w.between(w.o.during/3, w.o.during/2), d.write)
+			w.after(w.o.during-w.between(0, w.o.during/4), d.write)
+		}
 	}
 	if w.o.cutOff {
 		victim := w.devices[1+w.rng.IntN(len(w.devices)-1)]

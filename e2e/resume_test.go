@@ -1,0 +1,121 @@
+package e2e_test
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/toftdb/toft/internal/replicate"
+	"github.com/toftdb/toft/node/api"
+	"github.com/toftdb/toft/node/nodetest"
+)
+
+var crashDocs = flag.Int("crash.docs", 2500, "how many documents TestKilledColdSyncResumes syncs")
+
+// wrote returns how many bytes a process has written since it began: to its disk,
+// which is little where it only serves, to its peers and to us. False where the
+// system does not tell.
+func (p *process) wrote() (int64, bool) {
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/io", p.cmd.Process.Pid))
+	if err != nil {
+		return 0, false
+	}
+	for line := range strings.Lines(string(data)) {
+		var n int64
+		if _, err := fmt.Sscanf(line, "wchar: %d", &n); err == nil {
+			return n, true
+		}
+	}
+	return 0, false
+}
+
+// docs returns how many documents of the database a process shows.
+func (p *process) docs(ctx context.Context) (n, size int64) {
+	p.t.Helper()
+	s, err := p.Status(ctx)
+	require.NoError(p.t, err)
+	for _, db := range s.DBs {
+		if db.Name == "notes" {
+			return db.Docs, db.Bytes
+		}
+	}
+	return 0, 0
+}
+
+// A device that was away fetches everything, and is interrupted ten times by kill -9
+// of one side or the other. It goes on where it was: what was served adds up to the
+// documents once, and for each kill what was on its way and the list of what was
+// lacking.
+func TestKilledColdSyncResumes(t *testing.T) {
+	const kills = 10
+	limit := deadline + time.Duration(*crashDocs)*2*time.Millisecond
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
+	defer cancel()
+	a, b := newProcess(t), newProcess(t)
+	_, err := a.CreateTeam(ctx, nodetest.Team)
+	require.NoError(t, err)
+	onA := nodetest.DB(t, a, "notes")
+	nodetest.Join(t, b, nodetest.Invite(t, a, nodetest.Team), "bob")
+	nodetest.Equal(ctx, t, "notes", a, b)
+	b.kill()
+	pad := strings.Repeat("x", 2<<10)
+	for i := range *crashDocs {
+		_, err := onA.Put(ctx, api.Doc{"_id": fmt.Sprintf("doc-%06d", i), "text": pad})
+		require.NoError(t, err)
+	}
+	all, size := a.docs(ctx)
+	require.EqualValues(t, *crashDocs, all)
+	require.NoError(t, a.cmd.Process.Signal(syscall.SIGTERM))
+	_ = a.cmd.Wait()
+
+	var moved int64
+	midway, counted := 0, true
+	count := func() {
+		n, ok := a.wrote()
+		moved, counted = moved+n, counted && ok
+	}
+	for round := range kills {
+		a.start()
+		b.start()
+		before, _ := b.docs(ctx)
+		nodetest.Until(ctx, t, "something arrives", func() bool {
+			n, _ := b.docs(ctx)
+			return n > before || n == all
+		})
+		if round%2 == 0 {
+			b.kill()
+		}
+		count()
+		a.kill()
+		b.kill()
+		if before < all {
+			midway++
+		}
+	}
+	a.start()
+	b.start()
+	nodetest.Equal(ctx, t, "notes", a, b)
+	count()
+	n, _ := b.docs(ctx)
+	require.Equal(t, all, n)
+	require.Greater(t, midway, 2, "the kills came too late to show anything")
+	if !counted {
+		t.Log("this system does not tell what a process wrote: blocks fetched twice would not be noticed")
+		return
+	}
+	each := size / all
+	most := size*5/4 + int64(midway)*(replicate.Window*each+512<<10+48*all) // a window, what came inline, the list of ids
+	t.Logf("%d documents, %.1f MiB; %d kills, %d of them midway; %.1f MiB served, at most %.1f",
+		all, mib(size), kills, midway, mib(moved), mib(most))
+	require.Greater(t, moved, size, "the count is wrong")
+	require.Less(t, moved, most)
+}
+
+func mib(n int64) float64 { return float64(n) / (1 << 20) }
