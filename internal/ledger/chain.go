@@ -236,7 +236,13 @@ var errNoGeneration = errors.New("sealed under a generation not known yet")
 
 // try verifies, opens and adds one link. That its parents are here is asked first:
 // it costs nothing, a signature does.
-func (c *Chain) try(u *block.Unverified) (*block.Block, error) {
+func (c *Chain) try(u *block.Unverified) (*block.Block, error) { return c.accept(u, u.Verify) }
+
+// replay is try for a link of our own store, which was verified when it came, and
+// whose bytes were hashed again.
+func (c *Chain) replay(u *block.Unverified) (*block.Block, error) { return c.accept(u, u.Resolve) }
+
+func (c *Chain) accept(u *block.Unverified, verify func(block.TeamID, block.Generation) (*block.Block, error)) (*block.Block, error) {
 	if lacking := absent(u.Links[:u.Parents], c.log.Has); len(lacking) > 0 {
 		return nil, &team.MissingError{IDs: lacking}
 	}
@@ -244,7 +250,7 @@ func (c *Chain) try(u *block.Unverified) (*block.Block, error) {
 	if !ok {
 		return nil, errNoGeneration
 	}
-	b, err := u.Verify(c.id, gen)
+	b, err := verify(c.id, gen)
 	if err != nil {
 		return nil, err
 	}
@@ -328,10 +334,10 @@ func (n *Ledger) openChain(id block.TeamID) (*Chain, error) {
 	}
 	c.bootstrap()
 	for _, u := range links {
-		_, err := c.try(u)
+		_, err := c.replay(u)
 		if errors.Is(err, vault.ErrNoKey) {
 			c.bootstrap() // the box that mended it stands above it
-			_, err = c.try(u)
+			_, err = c.replay(u)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("chain of %s: link %s: %w", id, u.ID, err)

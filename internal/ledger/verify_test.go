@@ -193,7 +193,7 @@ func (d *device) confuse(db *Database) {
 	db.replica = r
 }
 
-func (d *Database) valueHash(t *testing.T) func([]byte) [32]byte {
+func (d *Database) valueHash(t testing.TB) func([]byte) [32]byte {
 	t.Helper()
 	keys, err := d.n.keys.Database(d.id)
 	require.NoError(t, err)

@@ -23,7 +23,7 @@ import (
 // device is one device: what survives a restart, and the ledger that runs on it.
 type device struct {
 	*Ledger
-	t     *testing.T
+	t     testing.TB
 	name  string
 	place string
 	fs    store.FS
@@ -41,7 +41,7 @@ var tick atomic.Int64
 func now() time.Time { return time.UnixMilli(1_700_000_000_000 + tick.Add(1)) }
 
 // newDevice starts a device with a fresh identity on an empty disk.
-func newDevice(t *testing.T, name string) *device {
+func newDevice(t testing.TB, name string) *device {
 	t.Helper()
 	id, err := vault.NewIdentity(rand.Reader)
 	require.NoError(t, err)
@@ -221,7 +221,7 @@ func (d *device) tell(c *Chain, x *device) {
 }
 
 // commits returns every commit of a database as it would be handed to a peer.
-func commits(t *testing.T, db *Database) (out []Candidate) {
+func commits(t testing.TB, db *Database) (out []Candidate) {
 	t.Helper()
 	require.NoError(t, db.View(func(r *crdt.Replica) error {
 		for c := range r.Commits() {
@@ -237,7 +237,7 @@ func commits(t *testing.T, db *Database) (out []Candidate) {
 }
 
 // give hands all commits of one replica to another.
-func give(t *testing.T, from, to *Database) Outcome {
+func give(t testing.TB, from, to *Database) Outcome {
 	t.Helper()
 	out, err := to.Commit(t.Context(), commits(t, from))
 	require.NoError(t, err)
@@ -245,7 +245,7 @@ func give(t *testing.T, from, to *Database) Outcome {
 }
 
 // meet exchanges commits until both replicas have all.
-func meet(t *testing.T, x, y *Database) {
+func meet(t testing.TB, x, y *Database) {
 	t.Helper()
 	give(t, x, y)
 	give(t, y, x)
@@ -255,7 +255,7 @@ func meet(t *testing.T, x, y *Database) {
 }
 
 // put writes one document with one field.
-func put(t *testing.T, db *Database, id, text string) block.ID {
+func put(t testing.TB, db *Database, id, text string) block.ID {
 	t.Helper()
 	w, err := db.Write(t.Context(), []crdt.Write{{Verb: crdt.Put, ID: id, Body: crdt.Doc{"text": text}}})
 	require.NoError(t, err)
@@ -263,7 +263,7 @@ func put(t *testing.T, db *Database, id, text string) block.ID {
 }
 
 // docs returns what a replica shows: id → field text.
-func docs(t *testing.T, db *Database) map[string]string {
+func docs(t testing.TB, db *Database) map[string]string {
 	t.Helper()
 	out := map[string]string{}
 	require.NoError(t, db.View(func(r *crdt.Replica) error {
@@ -279,7 +279,7 @@ func docs(t *testing.T, db *Database) map[string]string {
 
 // feed returns the rows of the changes feed behind a cursor, and the cursor behind
 // them.
-func feed(t *testing.T, db *Database, since string) (ids []string, next string) {
+func feed(t testing.TB, db *Database, since string) (ids []string, next string) {
 	t.Helper()
 	next = since
 	require.NoError(t, db.View(func(r *crdt.Replica) error {
