@@ -160,7 +160,7 @@ func (d *Database) freeze() *flushing {
 }
 
 func (d *Database) freezeLocked() *flushing {
-	if _, ok := d.team.writable(); !ok || d.noFlush {
+	if _, ok := d.team.writable(); !ok || d.noFlush || d.left {
 		return nil
 	}
 	if dirty, busy := d.replica.Dirty(); busy || dirty == (crdt.Dirty{}) {

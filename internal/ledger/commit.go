@@ -58,6 +58,9 @@ func (d *Database) commit(ctx context.Context, in []Candidate) (Outcome, error) 
 	d.writing.Lock()
 	defer d.writing.Unlock()
 	var out Outcome
+	if d.left {
+		return out, ErrClosed
+	}
 	if err := d.Damage(); err != nil {
 		return out, err // its index was not read to the end: nothing may be put behind it
 	}
@@ -232,7 +235,7 @@ func (d *Database) judge(u *block.Unverified, linked map[block.ID][]byte, before
 // unseal opens and parses a commit and fills in its linked blocks; with verify its
 // signature is checked too.
 func (d *Database) unseal(u *block.Unverified, linked map[block.ID][]byte, verify bool) (judged, error) {
-	gen, ok := d.team.Generation(u.GenerationHint)
+	home, gen, ok := d.origin(u)
 	if !ok {
 		return judged{}, errTeamHeads
 	}
@@ -240,7 +243,7 @@ func (d *Database) unseal(u *block.Unverified, linked map[block.ID][]byte, verif
 	if verify && !planted.Bug("pipeline-signature-not-checked") {
 		resolve = u.Verify
 	}
-	b, err := resolve(d.team.id, gen)
+	b, err := resolve(home, gen)
 	if err != nil {
 		return judged{}, err
 	}
@@ -281,11 +284,11 @@ func (d *Database) openLinked(id block.ID, data []byte) (*block.Block, []byte, e
 	if err != nil {
 		return nil, nil, err
 	}
-	gen, ok := d.team.Generation(u.GenerationHint)
+	home, gen, ok := d.origin(u)
 	if u.ID != id || u.DB != d.id || !ok {
 		return nil, nil, fmt.Errorf("%w: linked block %s", block.ErrMalformed, id)
 	}
-	b, err := u.Resolve(d.team.id, gen)
+	b, err := u.Resolve(home, gen)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -296,13 +299,16 @@ func (d *Database) openLinked(id block.ID, data []byte) (*block.Block, []byte, e
 // verdict asks the chain whether the author might write at that point. The caller
 // holds writing and mu.
 func (d *Database) verdict(c *crdt.Commit, before map[block.ID]*crdt.Commit) (crdt.Validity, error) {
+	if d.old(c) {
+		return d.movedIn(c), nil
+	}
 	var parentHeads []block.ID
 	for _, p := range c.Parents {
 		pc, ok := before[p]
 		if !ok {
 			pc, ok = d.replica.Commit(p)
 		}
-		if ok {
+		if ok && !d.old(pc) {
 			parentHeads = append(parentHeads, pc.TeamHeads...)
 		}
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/toftdb/toft/internal/store"
 	"github.com/toftdb/toft/internal/vault"
 	"github.com/toftdb/toft/internal/wire"
+	"github.com/toftdb/toft/team"
 )
 
 // Database is this node's replica of one database.
@@ -45,7 +46,13 @@ type Database struct {
 	disk      *disk
 	flushing  atomic.Pointer[flushing] // nil: none under way
 
+	base  *team.Base // not nil: it was moved here, see move.go
+	added block.ID   // the link that brought it
+	left  bool       // it is open in another team now; guarded by writing
+	held  bool       // it is being moved; guarded by writing
+
 	inbox    chan *request
+	stop     chan struct{} // closed when it opens in another team
 	gone     chan struct{} // closed when the writer has left
 	watchers *watchers
 	bytes    atomic.Int64 // of commits held
@@ -64,11 +71,12 @@ func (n *Ledger) openDatabase(c *Chain, id block.DBID) (*Database, error) {
 		return nil, err
 	}
 	d := &Database{
-		n: n, team: c, id: id, inbox: make(chan *request, inboxSize), gone: make(chan struct{}), watchers: newWatchers(), awaited: map[block.ID]struct{}{},
+		n: n, team: c, id: id, inbox: make(chan *request, inboxSize), stop: make(chan struct{}), gone: make(chan struct{}), watchers: newWatchers(), awaited: map[block.ID]struct{}{},
 		functions: keys,
 	}
 	d.disk = &disk{d: d}
 	d.replica = crdt.NewReplica(id, crdt.Keys{Expand: keys.Expand, ValueHash: keys.ValueHash}) // shown if nothing can be opened
+	d.takeBase()
 	if d.actor, err = n.actorOf(id); err != nil {
 		return nil, err
 	}
@@ -227,7 +235,8 @@ func (d *Database) Team() *Chain { return d.team }
 // Bytes returns how many bytes of commits are held.
 func (d *Database) Bytes() int64 { return d.bytes.Load() }
 
-// Gone is closed when the ledger has closed: no more writes, no more changes.
+// Gone is closed when the ledger has closed, or the database has moved to another
+// team and is open there: no more writes, no more changes.
 func (d *Database) Gone() <-chan struct{} { return d.gone }
 
 // Damage returns why the database cannot be read, nil if it can.

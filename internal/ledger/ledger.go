@@ -225,21 +225,10 @@ func (l *Ledger) follow(c *Chain) {
 	l.followMu.Lock()
 	defer l.followMu.Unlock()
 	for _, info := range c.State().DBs() {
-		if l.Database(info.ID) != nil || info.Secret.IsZero() {
-			continue
-		}
-		if err := l.keys.AddDatabase(info.ID, info.Number, info.Secret); err != nil {
-			l.o.Log.Warn("database refused", "team", c.id, "db", info.ID, "err", err)
-			continue
-		}
-		d, err := l.openDatabase(c, info.ID)
-		if err != nil {
-			l.o.Log.Error("database not opened", "db", info.ID, "err", err)
-			continue
-		}
-		l.mu.Lock()
-		l.dbs[info.ID] = d
-		l.mu.Unlock()
+		l.house(info.ID)
+	}
+	for _, d := range c.Databases() {
+		l.house(d.id) // one that left may be open elsewhere now
 	}
 	l.o.Changed(c)
 }

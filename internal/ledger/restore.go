@@ -198,11 +198,11 @@ func (d *Database) openCheckpoint(id block.ID) (*crdt.Checkpoint, error) {
 
 // parseCheckpoint verifies and opens a checkpoint; get brings its parts.
 func (d *Database) parseCheckpoint(u *block.Unverified, get func(block.ID) ([]byte, error)) (*block.Block, *crdt.Checkpoint, error) {
-	gen, ok := d.team.Generation(u.GenerationHint)
+	home, gen, ok := d.origin(u)
 	if !ok || u.DB != d.id {
 		return nil, nil, fmt.Errorf("%w: checkpoint %s", errTeamHeads, u.ID)
 	}
-	b, err := u.Verify(d.team.id, gen)
+	b, err := u.Verify(home, gen)
 	if err != nil {
 		return nil, nil, err
 	}

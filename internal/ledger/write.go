@@ -67,12 +67,15 @@ func (d *Database) Write(ctx context.Context, writes []crdt.Write) (Written, err
 func (d *Database) writeLoop() {
 	defer d.lastFlush()
 	defer close(d.gone)
+	d.reissue()
 	for {
 		select {
 		case r := <-d.inbox:
 			d.writeGroup(d.gather(r))
 			d.settle()
 		case <-d.n.done:
+			return
+		case <-d.stop:
 			return
 		}
 	}
@@ -145,6 +148,9 @@ func (d *Database) draftAndCommit(group []*request) error {
 	d.writing.Lock()
 	defer d.writing.Unlock()
 	st := d.team.State()
+	if _, in := st.DB(d.id); d.left || d.held || !in {
+		return fmt.Errorf("%w from team %q: look for it in the other team, and write again", ErrMoved, st.Name())
+	}
 	me := d.n.o.Identity.Device()
 	self, ok := st.Device(me)
 	if !ok || !st.CanWrite(me) {

@@ -42,6 +42,7 @@ type Keyring struct {
 	keys        map[name]*generation
 	commitments map[commitmentName][32]byte
 	databases   map[block.DBID]*Database
+	bases       map[baseName]*basePair // of databases that moved here
 }
 
 type commitmentName struct {
@@ -70,6 +71,7 @@ func NewKeyring(id *Identity) *Keyring {
 		keys:        map[name]*generation{},
 		commitments: map[commitmentName][32]byte{},
 		databases:   map[block.DBID]*Database{},
+		bases:       map[baseName]*basePair{},
 	}
 }
 
@@ -104,8 +106,7 @@ func (g *generation) dataPair(db block.DBID) *pair {
 	if p != nil {
 		return p
 	}
-	s := g.secret.Reveal()
-	p = newPair(derive(s, g.team[:], labelDBMAC, db[:]), derive(s, g.team[:], labelDBEnc, db[:]))
+	p = newPair(g.dbKeys(db))
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if first := g.data[db]; first != nil {
@@ -227,6 +228,9 @@ func (k *Keyring) pair(l Layer, h block.Header) (*pair, error) {
 	}
 	g, err := k.find(name{h.Team, h.Generation}, l != Roster)
 	if err != nil {
+		if p := k.based(h); l == Data && p != nil {
+			return p, nil
+		}
 		return nil, err
 	}
 	switch l {
