@@ -196,7 +196,7 @@ func (d *device) use(by *device, c *ledger.Chain, inv team.Invitation, key *vaul
 	r := by.admit(d.t.Context(), c, inv, p)
 	require.Zero(d.t, r.Error)
 	hosttest.Connect(d.t, d.host, by.host)
-	mine, err := d.enter(within(d.t), by.host.ID(), team.Code{}, r)
+	mine, err := d.enter(within(d.t), by.host.ID(), r.Team, promised(d.t.Context(), d.ledger, r.Admit))
 	require.NoError(d.t, err)
 	d.hears(within(d.t), mine, by.host.ID())
 	if dbs := mine.Databases(); len(dbs) > 0 {

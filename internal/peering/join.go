@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"slices"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/network"
@@ -53,7 +52,7 @@ func (n *Network) join(ctx context.Context, code team.Code, seed []byte, name st
 			}
 			continue
 		}
-		c, err := n.enter(ctx, p, code, result)
+		c, err := n.enter(ctx, p, result.Team, promised(ctx, n.ledger, result.Admit))
 		if err == nil {
 			n.hears(ctx, c, p)
 		}
@@ -234,83 +233,6 @@ func exchange[T any](s network.Stream, encode func() ([]byte, error), parse func
 		return zero, err
 	}
 	return parse(data)
-}
-
-// enter pulls the chain after an admission, starting from a genesis that hashes to
-// the team id, and checks that the chain seats this device.
-func (n *Network) enter(ctx context.Context, p peer.ID, code team.Code, r message.Result) (*ledger.Chain, error) {
-	s, err := n.open(ctx, p, message.SyncProtocol)
-	if err != nil {
-		return nil, api.ErrUnreachable.Wrap(err, "join again with the same code")
-	}
-	defer s.Close()
-	defer context.AfterFunc(ctx, func() { _ = s.Reset() })()
-	c := n.ledger.Chain(r.Team)
-	if c == nil || !c.Seated() && len(c.Log()) == 1 {
-		// Nothing yet, or no more than the first link of a join that broke off: that
-		// was promised another seat perhaps.
-		resp, err := ask(s, message.Request{Teams: []message.TeamRequest{{Team: r.Team, Summary: nothingYet()}}})
-		if err != nil {
-			return nil, api.ErrUnreachable.Wrap(err, "join again with the same code")
-		}
-		if c, err = n.firstLinks(ctx, r, resp); err != nil {
-			return nil, err
-		}
-	}
-	if _, err := n.pullTeam(ctx, p, s, c); err != nil {
-		return nil, api.ErrUnreachable.Wrap(fmt.Errorf("admitted, but the team did not arrive whole: %w", err), "it goes on by itself; see toft status")
-	}
-	if !c.Seated() {
-		return nil, api.ErrVerify.With("the chain that arrived does not seat this device", "ask for a new code from another member")
-	}
-	return c, nil
-}
-
-// hearTime is how long a join waits for the team's topic.
-const hearTime = 2 * time.Second
-
-// hears waits until the peer is on the team's topic, so that what it writes right
-// after the join is live here. If that takes long, a pull will do as well.
-func (n *Network) hears(ctx context.Context, c *ledger.Chain, p peer.ID) {
-	ctx, cancel := context.WithTimeout(ctx, hearTime)
-	defer cancel()
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		n.mu.Lock()
-		a := n.announcers[c.ID()]
-		n.mu.Unlock()
-		if a != nil && slices.Contains(a.peers(), p) {
-			return
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-	}
-}
-
-// firstLinks makes a chain from the first answer to a joiner.
-func (n *Network) firstLinks(ctx context.Context, r message.Result, resp message.Response) (*ledger.Chain, error) {
-	for _, t := range resp.Teams {
-		for _, data := range t.Links {
-			if block.Sum(data) != block.ID(r.Team) {
-				continue
-			}
-			u, err := block.Parse(data)
-			if err != nil {
-				return nil, err
-			}
-			c, err := n.ledger.Begin(ctx, u, r.Admit)
-			if err != nil {
-				return nil, err
-			}
-			_, err = c.Receive(ctx, t.Links)
-			return c, err
-		}
-	}
-	return nil, api.ErrVerify.With("the admitter did not send the team's first link", "join again with the same code")
 }
 
 // day is the number of the UTC day.
