@@ -17,6 +17,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/protocol"
+	"github.com/libp2p/go-libp2p/p2p/net/swarm"
 	"github.com/stretchr/testify/require"
 
 	"github.com/toftdb/toft/block"
@@ -274,6 +275,12 @@ func request(t testing.TB, s network.Stream, req message.Request) message.Respon
 	resp, err := ask(s, req)
 	require.NoError(t, err)
 	return resp
+}
+
+// deaf makes a device accept no new connection: whoever learns its address cannot use
+// it. Connections that are open stay.
+func (d *device) deaf() {
+	d.host.Network().(*swarm.Swarm).ListenClose(d.host.Network().ListenAddresses()...)
 }
 
 // hour is one hour as messages count time.

@@ -81,7 +81,9 @@ type Network struct {
 	door     door                 // at which joiners knock
 	owners   owners               // of the blocks that were asked for
 
-	followMu sync.Mutex // one change of a chain is followed at a time
+	dials    chan struct{} // rings when somebody new may be reached; capacity 1
+	bookMu   sync.Mutex    // one change of the address book at a time
+	followMu sync.Mutex    // one change of a chain is followed at a time
 
 	mu         sync.Mutex
 	missed     bool // the tend loop was too busy to be told which chain changed
@@ -91,6 +93,7 @@ type Network struct {
 	blamed     map[peer.ID]bool                         // sent what was refused, and was told on once
 	told       map[block.TeamID]Removal                 // what a peer said of our own removal
 	over       map[block.TeamID]bool                    // a member holds us for out, and says why
+	showed     map[acquaintance]block.ID                // which record a connected peer was given
 	wanted     map[pairing]time.Time                    // when a peer was asked for blocks of keys
 
 	healing atomic.Bool // damaged blocks are being fetched
@@ -100,9 +103,6 @@ type Network struct {
 	wg     sync.WaitGroup
 	lifeMu sync.Mutex // orders begin against Close
 }
-
-// dialTime is how long one member may take to answer a dial.
-const dialTime = 5 * time.Second
 
 // maxPause bounds the pause between two dials of a member: with [dialTime] less than
 // half a minute, after which a network that came back shall be in use.
@@ -116,7 +116,7 @@ func Start(o Options) (*Network, error) {
 		door:       door{inside: map[peer.ID]int{}, tries: map[peer.ID]tries{}},
 		announcers: map[block.TeamID]*announcer{}, pulls: map[block.TeamID]int{},
 		tips: map[block.DBID]map[block.Device][32]byte{}, blamed: map[peer.ID]bool{},
-		told: map[block.TeamID]Removal{}, over: map[block.TeamID]bool{}, wanted: map[pairing]time.Time{}, follows: make(chan *ledger.Chain, 64),
+		told: map[block.TeamID]Removal{}, over: map[block.TeamID]bool{}, showed: map[acquaintance]block.ID{}, dials: make(chan struct{}, 1), wanted: map[pairing]time.Time{}, follows: make(chan *ledger.Chain, 64),
 	}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	if err := n.start(); err != nil {
@@ -297,7 +297,11 @@ func (n *Network) met(p peer.ID) {
 func (n *Network) left(p peer.ID) {
 	n.mu.Lock()
 	maps.DeleteFunc(n.wanted, func(k pairing, _ time.Time) bool { return k.peer == p })
+	maps.DeleteFunc(n.showed, func(k acquaintance, _ block.ID) bool { return k.to == p })
 	n.mu.Unlock()
+	if n.gate.known(p) {
+		n.dialSoon()
+	}
 	if dev, ok := DeviceOf(p); ok {
 		n.plan(replicate.Disconnected{Peer: dev})
 	}
@@ -366,44 +370,6 @@ func (n *Network) syncLoop() {
 		if at, ok := planner.Wake(); ok {
 			timer.Reset(max(at.Sub(n.o.Clock()), time.Millisecond))
 		}
-	}
-}
-
-// dialLoop keeps trying the members we know an address of and are not connected
-// to: at once after the start, then with growing pauses.
-func (n *Network) dialLoop() {
-	pause := time.Second
-	for {
-		n.dialMembers()
-		wait := time.NewTimer(pause/2 + rand.N(pause/2))
-		select {
-		case <-n.ctx.Done():
-			wait.Stop()
-			return
-		case <-wait.C:
-		}
-		pause = min(pause*3/2, maxPause)
-	}
-}
-
-func (n *Network) dialMembers() {
-	var wg sync.WaitGroup
-	defer wg.Wait()
-	for p := range n.gate.now.Load().teams {
-		if n.host.Network().Connectedness(p) == network.Connected || !n.worthDialling(p) {
-			continue
-		}
-		addrs, err := n.KeptAddrs(p)
-		if err != nil || len(addrs) == 0 {
-			continue
-		}
-		wg.Go(func() {
-			ctx, cancel := context.WithTimeout(n.ctx, dialTime)
-			defer cancel()
-			if err := n.host.Connect(ctx, peer.AddrInfo{ID: p, Addrs: addrs}); err != nil {
-				n.o.Log.Debug("member not reached", "peer", p, "err", err)
-			}
-		})
 	}
 }
 

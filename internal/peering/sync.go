@@ -141,6 +141,7 @@ func (n *Network) pullTeam(ctx context.Context, p peer.ID, s network.Stream, c *
 			}
 		}
 		n.believed(c)
+		n.meet(c, t.Peers)
 		if links+commits == 0 {
 			n.compared(c, p, t)
 			return progressed, nil
@@ -369,6 +370,9 @@ func (n *Network) answer(p peer.ID, req message.Request) message.Response {
 		}
 		if !n.gate.Shares(p, q.Team) {
 			continue // put out meanwhile: what was gathered may be newer than that
+		}
+		if !r.Equal && !replicate.Compares(q) {
+			r.Peers = n.records(c, p)
 		}
 		switch {
 		case r.Equal:
