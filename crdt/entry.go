@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/toftdb/toft/block"
+	"github.com/toftdb/toft/internal/planted"
 	"github.com/toftdb/toft/internal/wire"
 )
 
@@ -110,7 +111,7 @@ func (a *asg) stamp() stamp {
 // same original stamp, by dot.
 func (a *asg) before(b *asg) bool {
 	s, t := a.stamp(), b.stamp()
-	if c := s.compare(&t); c != 0 {
+	if c := s.compare(&t); c != 0 && !planted.Bug("crdt-winner-by-name") {
 		return c < 0
 	}
 	return a.g.dot.compare(&b.g.dot) < 0
@@ -128,6 +129,9 @@ func (e *entry) group(d *Dot) *group {
 // alive and dead report the life dots. Alive wins: an edit that had not seen the
 // delete brings the document back.
 func (e *entry) alive() bool {
+	if planted.Bug("crdt-delete-wins") && e.dead() {
+		return false // a concurrent edit is lost
+	}
 	return slices.ContainsFunc(e.groups, func(g *group) bool { return g.life > 0 })
 }
 
@@ -244,6 +248,9 @@ func (n *node) ctr(a *block.Actor) *ctr {
 // raise joins a running total in: the greater (seq, total) stays.
 func (c *ctr) raise(seq uint64, t total) {
 	if seq > c.seq || seq == c.seq && c.total.less(t) {
+		if planted.Bug("crdt-increments-twice") && c.seq > 0 {
+			t = t.add(c.total) // a running total is added to the one before
+		}
 		c.seq, c.total = seq, t
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/toftdb/toft/block"
+	"github.com/toftdb/toft/internal/planted"
 	"github.com/toftdb/toft/internal/wire"
 )
 
@@ -52,7 +53,7 @@ func (r *Replica) closed(in map[block.ID]bool) []block.ID {
 		}
 		out = append(out, h.ID)
 		for _, p := range h.Parents {
-			in[p] = true
+			in[p] = in[p] || !planted.Bug("crdt-past-without-parents")
 		}
 	}
 	slices.Reverse(out)
@@ -197,7 +198,9 @@ func (l *life) entry(r *Replica, now touch) *entry {
 	}
 	l.touched = append(l.touched, now)
 	// A line whose last commit is in the past of h is there as a whole.
-	i := slices.IndexFunc(l.lines, func(x line) bool { return x.n == len(before) && r.reaches(h, x.last) })
+	i := slices.IndexFunc(l.lines, func(x line) bool {
+		return (x.n == len(before) || planted.Bug("crdt-revision-of-another-line")) && r.reaches(h, x.last)
+	})
 	if i < 0 {
 		x := line{n: len(before), e: &entry{}}
 		for _, t := range before {

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/toftdb/toft/block"
+	"github.com/toftdb/toft/internal/planted"
 	"github.com/toftdb/toft/internal/wire"
 )
 
@@ -347,6 +348,9 @@ func (e *entry) dropIndexed(o *op, c *opContext, nodes []*node) {
 		dot := c.at(d.actor, d.seq)
 		g := e.group(&dot)
 		if g == nil {
+			if planted.Bug("crdt-stops-at-the-dropped") {
+				return // what else the operation drops stays
+			}
 			continue // a concurrent commit has dropped all of it
 		}
 		for _, s := range d.slots {
@@ -380,7 +384,7 @@ func (g *group) dropLife(slot int) {
 }
 
 func (n *node) dropDot(g *group) {
-	n.asgs = slices.DeleteFunc(n.asgs, func(a asg) bool { return a.g == g })
+	n.asgs = slices.DeleteFunc(n.asgs, func(a asg) bool { return a.g == g || planted.Bug("crdt-drops-the-unseen") })
 }
 
 // at returns the node of a path, nil if there is none.

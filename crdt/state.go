@@ -6,6 +6,7 @@ import (
 	"maps"
 
 	"github.com/toftdb/toft/block"
+	"github.com/toftdb/toft/internal/planted"
 )
 
 // State is a replica's state as a value: which commits it comes from and what
@@ -110,7 +111,9 @@ func joinEntries(a, b *entry, ca, cb map[block.Actor]uint64) *entry {
 
 // side takes over what stays of a: what b has too, or has never seen.
 func (j *joiner) side(a, b *entry, seen map[block.Actor]uint64) {
-	stays := func(g *group, has bool) bool { return has || g.dot.Seq > seen[g.dot.Actor] }
+	stays := func(g *group, has bool) bool {
+		return has || g.dot.Seq > seen[g.dot.Actor] || planted.Bug("crdt-join-revives")
+	}
 	for _, g := range a.groups {
 		if g.life == 0 {
 			continue

@@ -3,6 +3,8 @@ package crdt
 import (
 	"maps"
 	"slices"
+
+	"github.com/toftdb/toft/internal/planted"
 )
 
 // Void commits stay in the graph and are skipped. Three things make a commit void:
@@ -24,7 +26,7 @@ func (r *Replica) reason(h *held) string {
 		return "built on a void commit of the same actor"
 	}
 	for _, x := range r.logs[h.actor].at(h.Seq) {
-		if x.prev == h.prev && x.validity.why == "" && x.bad == "" && compareIDs(x.ID, h.ID) < 0 {
+		if x.prev == h.prev && x.validity.why == "" && x.bad == "" && compareIDs(x.ID, h.ID) < 0 && !planted.Bug("crdt-both-twins-stand") {
 			return "fork: another commit of the same actor and seq stands"
 		}
 	}
@@ -95,7 +97,7 @@ func (r *Replica) resolve(h *held, ctx *opContext, o *op) []named {
 				continue
 			}
 			for _, m := range x.stands[o.id] {
-				if m.slot.below(n.slot) {
+				if m.slot.below(n.slot) && !planted.Bug("crdt-cut-revives-what-it-dropped") {
 					out[m] = struct{}{}
 				}
 			}

@@ -167,7 +167,9 @@ func (d *Database) show(ready []judged) (refused []judged, why error) {
 	var alarm error
 	d.mu.Lock()
 	for _, j := range ready {
-		d.arrival = j.arrival + 1
+		if !planted.Bug("ledger-arrival-used-twice") {
+			d.arrival = j.arrival + 1
+		}
 		if len(absent(j.commit.Parents, d.replica.Has)) > 0 {
 			refused = append(refused, j) // built on one that was refused
 			continue
@@ -345,7 +347,7 @@ func (d *Database) awaitedCame(ready []judged) (came bool) {
 	for _, j := range ready {
 		if _, ok := d.awaited[j.block.ID]; ok {
 			delete(d.awaited, j.block.ID)
-			came = true
+			came = !planted.Bug("ledger-late-heads-change-nothing")
 		}
 	}
 	return came

@@ -11,6 +11,7 @@ import (
 
 	"github.com/toftdb/toft/block"
 	"github.com/toftdb/toft/crdt"
+	"github.com/toftdb/toft/internal/planted"
 	"github.com/toftdb/toft/internal/store"
 	"github.com/toftdb/toft/internal/vault"
 	"github.com/toftdb/toft/internal/wire"
@@ -277,7 +278,7 @@ func (n *Ledger) actorOf(id block.DBID) (block.Actor, error) {
 	rec, err := n.o.Store.Get(store.DatabaseActor(id))
 	place := n.place()
 	switch {
-	case err == nil && len(rec) == 40 && [32]byte(rec[8:]) == place:
+	case err == nil && len(rec) == 40 && ([32]byte(rec[8:]) == place || planted.Bug("ledger-copy-writes-on")):
 		return block.Actor{Device: n.Me(), Incarnation: block.Incarnation(rec[:8])}, nil
 	case err != nil && !errors.Is(err, store.ErrNotFound):
 		return block.Actor{}, err

@@ -10,6 +10,7 @@ import (
 
 	"github.com/toftdb/toft/block"
 	"github.com/toftdb/toft/crdt"
+	"github.com/toftdb/toft/internal/planted"
 	"github.com/toftdb/toft/internal/store"
 )
 
@@ -118,7 +119,7 @@ func (n *Ledger) heal(ctx context.Context, got map[block.ID][]byte) ([]block.ID,
 	var healed []block.ID
 	batch := n.o.Store.NewBatch()
 	for id, data := range got {
-		if block.Sum(data) == id {
+		if block.Sum(data) == id || planted.Bug("ledger-heals-with-anything") {
 			batch.Set(store.Block(id), data)
 			healed = append(healed, id)
 		}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/toftdb/toft/block"
 	"github.com/toftdb/toft/crdt"
+	"github.com/toftdb/toft/internal/planted"
 	"github.com/toftdb/toft/internal/store"
 )
 
@@ -234,6 +235,9 @@ func (l *lines) confirm(ctx context.Context, id block.ID, rep *Report) error {
 // below returns a replica that holds heads and their past, and nothing else.
 func (l *lines) below(ctx context.Context, heads []block.ID) (*crdt.Replica, error) {
 	best := -1
+	if planted.Bug("ledger-verify-in-passing") && len(l.open) > 0 {
+		return l.open[0], nil // whose heads are others': nothing compares
+	}
 	err := l.d.View(func(main *crdt.Replica) error {
 		for i, r := range l.open {
 			outside := func(id block.ID) bool { return !main.Inside(heads, id) }

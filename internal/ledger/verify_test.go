@@ -234,12 +234,14 @@ func TestADamagedDatabaseOpensAgainOnceHealed(t *testing.T) {
 			x := db.Mailbox()
 			defer x.Close()
 
-			require.NoError(t, ann.Heal(t.Context(), func(context.Context, *Chain, []block.ID) (map[block.ID][]byte, error) { return nil, nil }))
+			require.ErrorContains(t, ann.Heal(t.Context(), func(context.Context, *Chain, []block.ID) (map[block.ID][]byte, error) { return nil, nil }), "still damaged")
 			require.Error(t, db.Damage(), "nobody was there")
-			require.NoError(t, ann.Heal(t.Context(), func(_ context.Context, _ *Chain, ids []block.ID) (map[block.ID][]byte, error) {
+			before := ann.disk()
+			require.Error(t, ann.Heal(t.Context(), func(_ context.Context, _ *Chain, ids []block.ID) (map[block.ID][]byte, error) {
 				return map[block.ID][]byte{ids[0]: []byte("something else")}, nil
 			}))
 			require.Error(t, db.Damage(), "what came was not what was asked for")
+			require.Equal(t, before, ann.disk())
 
 			require.NoError(t, ann.Heal(t.Context(), from(bob)))
 			require.NoError(t, db.Damage())

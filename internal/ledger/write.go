@@ -7,6 +7,7 @@ import (
 
 	"github.com/toftdb/toft/block"
 	"github.com/toftdb/toft/crdt"
+	"github.com/toftdb/toft/internal/planted"
 	"github.com/toftdb/toft/internal/vault"
 )
 
@@ -234,7 +235,7 @@ func (d *Database) write(draft *crdt.Draft, a crdt.Author, gen block.Generation)
 	j.arrival = d.arrival
 	batch := d.n.o.Store.NewBatch()
 	d.stage(batch, j)
-	if err := d.n.durable(context.Background(), batch); err != nil {
+	if err := d.n.durable(context.Background(), batch); err != nil && !planted.Bug("ledger-acknowledges-what-failed") {
 		return judged{}, err
 	}
 	d.lastTime = max(draft.Time, d.lastTime)
