@@ -191,6 +191,15 @@ func TestMerges(t *testing.T) {
 			}, "b:admin c:member d:admin", "G +b +c boss a-out c+d x",
 		},
 		{
+			"a key that a senior member brings back is no admin of its own", `
+			G -> +b -> phone -> down
+			           |     -> b-out -> a+b
+			`, steps{
+				"+b": base["+b"], "phone": by("a", invite("phone", InviteDevice, 0, 1)), "down": by("a", role("a", RoleMember)),
+				"b-out": by("b", dropDev("b")), "a+b": by("a", admit("phone", "b", "a")),
+			}, "a:admin(a b)", "G +b phone b-out a+b",
+		},
+		{
 			"everybody against the founder", `
 			G -> +b -> +c -> +e -> b-a
 			                 | -> e-a

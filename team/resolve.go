@@ -412,6 +412,9 @@ func (r *resolver) adminLeft(i int) bool {
 			continue
 		}
 		for _, s := range r.base.members.get(m).seats {
+			if r.reseated(r.g.seats[s].key) && !planted.Bug("team-witness-reseated") {
+				continue // maybe by a more senior member, who keeps it
+			}
 			if r.ends[s] == nil && !r.g.seats[s].recovery && r.base.isActive(s) && r.certain(r.base, s) {
 				return true
 			}
@@ -427,6 +430,18 @@ func (r *resolver) adminLeft(i int) bool {
 		}
 		for _, s := range v.members.get(m).seats {
 			if (!r.g.seats[s].recovery || planted.Bug("team-paper-admin")) && v.isActive(s) && r.certain(v, s) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// reseated reports whether a link of the bubble seats the key.
+func (r *resolver) reseated(key int32) bool {
+	for _, js := range r.seats {
+		for _, j := range js {
+			if r.g.seatOf(r.ls[j].n, key) != none {
 				return true
 			}
 		}

@@ -632,22 +632,89 @@ func revoking(f made, links ...string) made {
 }
 
 // settled checks what every drawn chain must satisfy: the model agrees, the roster
-// is not narrower, and other orders of arrival give the same state.
+// is not narrower, and every order of arrival gives the same state (a sample, where
+// there are many), as do a restart and a third replica that meets one side first.
 func (w *world) settled(team string) *world {
 	w.t.Helper()
 	require.Equal(w.t, team, w.team(), w.story())
 	w.agree()
 	w.rosterCovers()
+	want, roster := w.chain.describe(), teamOf(w.chain.Roster())
+	same := func(what string, c *Chain) {
+		w.t.Helper()
+		require.Equal(w.t, want, c.describe(), what)
+		require.Equal(w.t, w.chain.Heads(), c.Heads(), what)
+		require.Equal(w.t, roster, teamOf(c.Roster()), what)
+	}
+	orders := 0
+	w.orders(func(order []*UnverifiedLink) bool {
+		c := w.fresh()
+		for _, u := range order {
+			_ = c.Add(u) // refused is as good as stored here
+		}
+		same("another order", c)
+		orders++
+		return orders < 24
+	})
 	rng := rand.New(rand.NewPCG(7, 7))
-	for range 5 {
+	for range 3 {
 		c := w.fresh()
 		for _, i := range rng.Perm(len(w.all)) {
 			addAll(c, w.all[i], w.all)
 		}
-		require.Equal(w.t, w.chain.describe(), c.describe())
-		require.Equal(w.t, w.chain.Heads(), c.Heads())
+		same("shuffled", c)
 	}
+	again := w.fresh()
+	send(w.t, w.chain, again, w.all)
+	same("after a restart", again)
+	third := w.fresh()
+	for _, head := range w.chain.Heads() { // who knows one head only, then the next
+		one := w.fresh()
+		for _, u := range w.past([]*UnverifiedLink{w.byID(head)}) {
+			_ = one.Add(u)
+		}
+		send(w.t, one, third, w.all)
+	}
+	same("through a third", third)
 	return w
+}
+
+// orders calls f with the links below genesis in every order in which parents come
+// first, until it returns false.
+func (w *world) orders(f func(order []*UnverifiedLink) bool) {
+	have, going := map[block.ID]bool{w.genID: true}, true
+	var walk func(order []*UnverifiedLink)
+	walk = func(order []*UnverifiedLink) {
+		if len(order) == len(w.all)-1 {
+			going = f(order)
+			return
+		}
+		for _, u := range slices.Backward(w.all[1:]) {
+			ready := !have[u.ID]
+			for _, p := range u.Header.Links[:u.Header.Parents] {
+				ready = ready && have[p]
+			}
+			if ready && going {
+				have[u.ID] = true
+				walk(append(order[:len(order):len(order)], u))
+				have[u.ID] = false
+			}
+		}
+	}
+	walk(nil)
+}
+
+// send gives one chain what another has and it has not, as two nodes do.
+func send(t testing.TB, from, to *Chain, all []*UnverifiedLink) {
+	t.Helper()
+	for _, id := range from.Since(to.Heads()) {
+		i := slices.IndexFunc(all, func(u *UnverifiedLink) bool { return u.ID == id })
+		require.NoError(t, to.Add(all[i]))
+	}
+}
+
+func (w *world) byID(id block.ID) *UnverifiedLink {
+	return w.all[slices.IndexFunc(w.all, func(u *UnverifiedLink) bool { return u.ID == id })]
 }
 
 // addAll adds a link and first what it says is missing.
