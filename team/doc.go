@@ -74,6 +74,8 @@
 //   - Two invitations with one id: the second is not allowed; concurrent ones stand.
 //   - A link seals under, and boxes hand out, generations made in its past, with
 //     their commitments. BOX names its recipients, who must be active.
+//   - Who knows a generation knows those it follows: it opens them. So one that does
+//     not count still spoils a good one below it for whoever had it and is out.
 //   - ROTATE needs an admin unless no current generation is good in its view.
 //   - Names, HPKE keys and MEMBER_OF: of counting links the latest speaks.
 //   - A database is in the team while a counting ADD_DB is not followed by a

@@ -226,6 +226,25 @@ func TestMerges(t *testing.T) {
 	}
 }
 
+// h does not count, but x was given it, and it opens g: so g is not good either, and
+// nobody who knows that x is out writes under it.
+func TestHeirsOfAGeneration(t *testing.T) {
+	w := newWorld(t, "a").draw(`
+		G -> +b -> +d -> g -> h
+		           | -> +x -> h
+		                | -> down -> r
+	`, steps{
+		"+b": by("a", add("b", RoleAdmin)), "+d": by("a", add("d", RoleAdmin)), "g": by("b", rotate()), "+x": by("a", add("x", RoleMember)),
+		"h": by("d", rotate()), "down": by("a", role("d", RoleMember)), "r": by("a", remove("x")),
+	})
+	w.settled("a:admin b:admin d:member")
+	require.Equal(t, "G +b +d g +x down r", w.counting())
+	for _, g := range w.chain.State().Generations() {
+		require.Equal(t, w.nameOf(block.ID(g.ID)) == "r", g.Good, w.nameOf(block.ID(g.ID)))
+	}
+	w.keepsSecrets()
+}
+
 // A suspended member cannot act, but may leave; the first to see him may remove him.
 func TestSuspended(t *testing.T) {
 	w := newWorld(t, "a").draw(`

@@ -353,21 +353,23 @@ func (v *mview) gens() set {
 	return made.keep(func(g int) bool { return !made.any(func(o int) bool { return v.m.before(g, o) }) })
 }
 
-// good: everybody who knows the generation is active.
+// good: everybody who knows the generation is active. Who has a later one opens it.
 func (v *mview) good(g int) bool {
-	known := []block.Device{v.m.ls[g].u.Header.Author}
-	after := v.m.resolve(v.m.ls[g].past.with(g))
-	for _, s := range after.seats() {
-		if after.active(s) {
-			known = append(known, s.key)
+	var known []block.Device
+	is := func(i int) bool { return i == g || v.m.before(g, i) }
+	v.links.keep(is).each(func(i int) {
+		if keysOf(v.m.ls[i].u.Content) != nil {
+			known = append(known, v.m.ls[i].u.Header.Author)
+			after := v.m.resolve(v.m.ls[i].past.with(i))
+			for _, s := range slices.DeleteFunc(after.seats(), func(s *mseat) bool { return !after.active(s) }) {
+				known = append(known, s.key)
+			}
 		}
-	}
-	v.links.keep(func(i int) bool { return v.m.before(g, i) }).each(func(i int) {
+		if b, ok := v.m.ls[i].u.Content.(GiveBoxes); ok && is(v.m.find(block.ID(b.Generation))) {
+			known = append(known, b.Devices...)
+		}
 		for _, s := range v.m.ls[i].seats {
 			known = append(known, s.key)
-		}
-		if b, ok := v.m.ls[i].u.Content.(GiveBoxes); ok && block.ID(b.Generation) == v.m.ls[g].u.ID {
-			known = append(known, b.Devices...)
 		}
 	})
 	return v.on(known...)
@@ -453,10 +455,9 @@ func (m *model) judge(l *mlink, v *mview, me *mseat) string {
 		return when(v.links.any(same), "invitation exists")
 	case Revoke:
 		l.cut = true
-		if !m.open(v, l.invite) {
-			return "not open"
-		}
-		admin(m.ls[l.invite].me.member != me.member)
+		open := m.open(v, l.invite)
+		admin(open && m.ls[l.invite].me.member != me.member)
+		return when(!open, "not open")
 	case Admit:
 		return m.admission(l, v, c)
 	case AddMember:
@@ -533,6 +534,8 @@ func (m *model) admission(l *mlink, v *mview, c Admit) string {
 	bound := !inv.Bound.IsZero() && inv.Bound != c.Device || c.Recovery != nil && inv.Kind != InviteMember
 	p := c.Proof
 	p.Kind, p.Role, p.Invite, p.Admitter = inv.Kind, inv.Role, inv.ID, l.u.Header.Author
+	p.Device, p.BoxKey, p.Recovery = c.Device, c.BoxKey, c.Recovery
+	p.Commit = Commit(p.Device, p.BoxKey, p.Name, p.DeviceName, p.R)
 	copy(p.Team[:], m.team[:])
 	return cmp.Or(when(gone, "inviter is gone"), when(bound, "for another device"), when(m.proof(p, inv.Key) != nil, "bad proof"),
 		when(slices.Contains(v.uses(l.invite), c.Device), "admitted already"), m.fresh(l, v))
@@ -581,10 +584,7 @@ func (m *model) removal(l *mlink, v *mview, r Removal, own, leaving bool) string
 	}
 	in := func(s *mseat) bool { return l.ends(s) && v.in(s) }
 	if !v.some(in) {
-		if r.Keys != nil {
-			return "a confirmation makes no generation"
-		}
-		return m.confirmed(l, v, r.Confirms)
+		return cmp.Or(when(r.Keys != nil, "a confirmation makes no generation"), m.confirmed(l, v, r.Confirms))
 	}
 	l.cut = true
 	if leaving {

@@ -3,6 +3,7 @@ package team
 import (
 	"slices"
 
+	"github.com/toftdb/toft/block"
 	"github.com/toftdb/toft/internal/planted"
 )
 
@@ -368,7 +369,10 @@ func (r *resolver) generations(v *view) {
 				}
 				x.extra = x.extra.push(r.g.seats[s].key)
 			}
-			if b, ok := l.content.(GiveBoxes); ok && b.Generation == [32]byte(r.g.links[x.link].id) {
+			if l.keys != nil { // void too, or x would not be current
+				x.heirs = x.heirs.push(l.n)
+			}
+			if b, ok := l.content.(GiveBoxes); ok && r.opens(b.Generation, x.link) {
 				for _, d := range b.Devices {
 					x.extra = x.extra.push(r.g.lookup(d))
 				}
@@ -377,6 +381,13 @@ func (r *resolver) generations(v *view) {
 		gens[k] = x
 	}
 	v.gens = gens
+}
+
+// opens reports whether who has the key of one generation has that of another: it
+// is the same, or stands above it.
+func (r *resolver) opens(have block.Generation, other int32) bool {
+	n, ok := r.g.byID[block.ID(have)]
+	return ok && (n == other || r.before(other, n))
 }
 
 // countActive keeps the number of active devices, and changes the era where one
