@@ -151,11 +151,10 @@ func (c *cluster) gather(ctx context.Context, n int) {
 	nodetest.DB(c.t, c.all[0], "notes")
 	code := nodetest.Invite(c.t, c.all[0], nodetest.Team)
 	for _, m := range c.all[1:] {
-		nodetest.Join(c.t, m, code, "")
+		nodetest.Join(c.t, m, code, m.name)
 	}
 	for i, m := range c.all {
-		for range 2 {
-			o := c.all[(i+1+c.rng.IntN(n-1))%n]
+		for _, o := range []*machine{c.all[(i+1)%n], c.all[(i+1+c.rng.IntN(n-1))%n]} { // a ring, and chords
 			_ = m.host.Connect(ctx, peer.AddrInfo{ID: o.host.ID(), Addrs: o.host.Addrs()})
 		}
 	}
@@ -228,11 +227,13 @@ func (c *cluster) heal() {
 }
 
 // differs says who does not hold what the first one holds, "" if all do.
-func (c *cluster) differs(ctx context.Context) string {
-	first := nodetest.Digest(ctx, c.t, c.all[0], "notes")
-	for _, m := range c.all[1:] {
-		if d := nodetest.Digest(ctx, c.t, m, "notes"); d != first || d == "" {
-			return fmt.Sprintf("%s differs from %s", m.name, c.all[0].name)
+func (c *cluster) differs(ctx context.Context) string { return differ(ctx, c.t, c.all) }
+
+func differ(ctx context.Context, t testing.TB, some []*machine) string {
+	first := nodetest.Digest(ctx, t, some[0], "notes")
+	for _, m := range some[1:] {
+		if d := nodetest.Digest(ctx, t, m, "notes"); d != first || d == "" {
+			return fmt.Sprintf("%s differs from %s", m.name, some[0].name)
 		}
 	}
 	return ""

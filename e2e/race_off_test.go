@@ -4,8 +4,9 @@ package e2e_test
 
 import "time"
 
-// The simulated cluster by default.
+// The simulated cluster and party by default.
 const (
 	clusterNodes = 20
 	clusterTime  = 3 * time.Minute
+	partySize    = 12
 )
