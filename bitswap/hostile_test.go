@@ -197,6 +197,11 @@ func TestFloodOfWantsIsBounded(t *testing.T) {
 		}
 	}
 	hosttest.Wait(t, "the wants", func() bool { return len(b.server.WantlistForPeer(h.ID())) > 0 })
+	defer func() {
+		if n := len(b.server.WantlistForPeer(h.ID())); n > maxLedger {
+			t.Errorf("%d wants of one peer are kept, at most %d", n, maxLedger)
+		}
+	}()
 	a.fetch(t, b.disk.fill(1, 1000, 300), b)
 	if n := len(b.server.WantlistForPeer(h.ID())); n > maxLedger {
 		t.Errorf("%d wants kept, at most %d", n, maxLedger)

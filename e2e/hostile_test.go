@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/host"
+	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/protocol"
 	"github.com/stretchr/testify/require"
@@ -99,6 +100,51 @@ func floodSync(t testing.TB, h host.Host, to peer.ID, n int) (sent int) {
 		_ = s.Reset()
 	}
 	return sent
+}
+
+// A member that opens streams without end and lets each promise a frame that never
+// comes holds a bounded number of them, and the honest go on.
+func TestSlowLorisHoldsFewStreams(t *testing.T) {
+	const streams, allowed = 100, 8
+	ctx := within(t)
+	victimHost, h := hosttest.New(t, hosttest.TCP), hosttest.New(t, hosttest.TCP)
+	a, b := nodetest.Open(t, nodetest.Named("ann"), nodetest.OnHost(victimHost)), nodetest.Open(t, nodetest.Named("bob"))
+	mallory := nodetest.Open(t, nodetest.Named("mallory"), nodetest.OnHost(h))
+	_, err := a.CreateTeam(ctx, nodetest.Team)
+	require.NoError(t, err)
+	onA := nodetest.DB(t, a, "notes")
+	nodetest.Join(t, b, nodetest.Invite(t, a, nodetest.Team), "")
+	nodetest.Join(t, mallory, nodetest.Invite(t, a, nodetest.Team), "")
+	nodetest.Equal(ctx, t, "notes", a, b, mallory)
+
+	held := func() (n int) {
+		for _, c := range victimHost.Network().ConnsToPeer(h.ID()) {
+			for _, s := range c.GetStreams() {
+				if s.Protocol() == message.SyncProtocol && s.Stat().Direction == network.DirInbound {
+					n++
+				}
+			}
+		}
+		return n
+	}
+	opened, refused := 0, 0
+	part := append(binary.BigEndian.AppendUint32(nil, message.MaxFrame), make([]byte, 64<<10)...)
+	for range streams {
+		s, err := h.NewStream(ctx, victimHost.ID(), message.SyncProtocol)
+		if err != nil {
+			refused++
+			continue
+		}
+		opened++
+		_ = s.SetDeadline(time.Now().Add(hosttest.Deadline))
+		_, _ = s.Write(part)
+	}
+	require.Greater(t, opened, allowed, "the attack did not take place")
+	nodetest.Until(ctx, t, "the rest to be reset", func() bool { return held() <= allowed })
+	puts(t, onA, "honest", 20)
+	nodetest.Equal(ctx, t, "notes", a, b)
+	require.LessOrEqual(t, held(), allowed)
+	t.Logf("%d streams opened, %d refused, %d held", opened, refused, held())
 }
 
 func heapNow() int64 {

@@ -91,6 +91,7 @@ type Network struct {
 	pulls      map[block.TeamID]int                     // in flight
 	tips       map[block.DBID]map[block.Device][32]byte // where a device last said it stands
 	blamed     map[peer.ID]bool                         // sent what was refused, and was told on once
+	served     map[peer.ID]int                          // sync streams being answered
 	told       map[block.TeamID]Removal                 // what a peer said of our own removal
 	over       map[block.TeamID]bool                    // a member holds us for out, and says why
 	showed     map[acquaintance]block.ID                // which record a connected peer was given
@@ -115,7 +116,7 @@ func Start(o Options) (*Network, error) {
 		events:     make(chan replicate.Event, 256),
 		door:       door{inside: map[peer.ID]int{}, tries: map[peer.ID]tries{}},
 		announcers: map[block.TeamID]*announcer{}, pulls: map[block.TeamID]int{},
-		tips: map[block.DBID]map[block.Device][32]byte{}, blamed: map[peer.ID]bool{},
+		tips: map[block.DBID]map[block.Device][32]byte{}, blamed: map[peer.ID]bool{}, served: map[peer.ID]int{},
 		told: map[block.TeamID]Removal{}, over: map[block.TeamID]bool{}, showed: map[acquaintance]block.ID{}, dials: make(chan struct{}, 1), wanted: map[pairing]time.Time{}, follows: make(chan *ledger.Chain, 64),
 	}
 	n.ctx, n.cancel = context.WithCancel(context.Background())

@@ -319,10 +319,38 @@ func ask(s network.Stream, req message.Request) (message.Response, error) {
 	return message.ParseResponse(data)
 }
 
+// maxServed is how many sync streams of one member are answered at once. An honest
+// one asks on one; each may make us hold a frame that never comes to its end.
+const maxServed = 8
+
+// seat makes room for a stream of a member; false if it has enough.
+func (n *Network) seat(p peer.ID) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.served[p] == maxServed {
+		return false
+	}
+	n.served[p]++
+	return true
+}
+
+func (n *Network) unseat(p peer.ID) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.served[p]--; n.served[p] == 0 {
+		delete(n.served, p)
+	}
+}
+
 // serveSync answers requests on one stream until the asker is done.
 func (n *Network) serveSync(s network.Stream) {
 	defer s.Close()
 	p := s.Conn().RemotePeer()
+	if !n.seat(p) {
+		_ = s.Reset()
+		return
+	}
+	defer n.unseat(p)
 	for {
 		if err := s.SetDeadline(time.Now().Add(fetchTime + roundTime)); err != nil {
 			return
