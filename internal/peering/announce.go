@@ -312,7 +312,10 @@ func (a *announcer) apply(batch []heard) (news bool) {
 			if err != nil {
 				n.o.Log.Error("announced commits not stored", "db", id, "err", err)
 			}
-			news = news || out.Applied > 0
+			if out.Applied > 0 {
+				news = true
+				n.took(d)
+			}
 		}
 	}
 	for _, h := range batch {

@@ -84,6 +84,8 @@ type Network struct {
 	dials    chan struct{} // rings when somebody new may be reached; capacity 1
 	bookMu   sync.Mutex    // one change of the address book at a time
 	followMu sync.Mutex    // one change of a chain is followed at a time
+	receipts *receipts
+	doubts   *doubts
 
 	mu         sync.Mutex
 	missed     bool // the tend loop was too busy to be told which chain changed
@@ -115,6 +117,8 @@ func Start(o Options) (*Network, error) {
 		o: o, ledger: o.Ledger, gate: o.Gate, host: o.Host,
 		events:     make(chan replicate.Event, 256),
 		door:       door{inside: map[peer.ID]int{}, tries: map[peer.ID]tries{}},
+		receipts:   newReceipts(),
+		doubts:     newDoubts(),
 		announcers: map[block.TeamID]*announcer{}, pulls: map[block.TeamID]int{},
 		tips: map[block.DBID]map[block.Device][32]byte{}, blamed: map[peer.ID]bool{}, served: map[peer.ID]int{},
 		told: map[block.TeamID]Removal{}, over: map[block.TeamID]bool{}, showed: map[acquaintance]block.ID{}, dials: make(chan struct{}, 1), wanted: map[pairing]time.Time{}, follows: make(chan *ledger.Chain, 64),
@@ -135,11 +139,12 @@ func (n *Network) start() (err error) {
 	}
 	n.handle(message.SyncProtocol, n.members(n.serveSync))
 	n.handle(message.JoinProtocol, n.serveJoin)
-	if err := n.watchPeers(); err != nil {
+	if err := errors.Join(n.watchPeers(), n.loadReceipts()); err != nil {
 		return err
 	}
 	n.run("sync", n.syncLoop)
 	n.run("tend", n.tendLoop)
+	n.run("receipts", n.receiptLoop)
 	for _, c := range n.ledger.Chains() {
 		n.Follow(c)
 	}
@@ -303,6 +308,7 @@ func (n *Network) left(p peer.ID) {
 	if n.gate.known(p) {
 		n.dialSoon()
 	}
+	n.parted(p)
 	if dev, ok := DeviceOf(p); ok {
 		n.plan(replicate.Disconnected{Peer: dev})
 	}

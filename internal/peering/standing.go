@@ -61,6 +61,7 @@ func (n *Network) compared(c *ledger.Chain, p peer.ID, t message.TeamResponse) {
 		for _, db := range t.DBs {
 			if d := n.ledger.Database(db.DB); d != nil && d.Team() == c {
 				n.stands(dev, db.DBHeads)
+				n.again(d, dev, db)
 			}
 		}
 	}
@@ -86,11 +87,13 @@ func (n *Network) shown(c *ledger.Chain, p peer.ID, t message.TeamRequest, r mes
 // stands notes where a device says it stands in a database.
 func (n *Network) stands(dev block.Device, h message.DBHeads) {
 	n.mu.Lock()
-	defer n.mu.Unlock()
 	if n.tips[h.DB] == nil {
 		n.tips[h.DB] = map[block.Device][32]byte{}
 	}
 	n.tips[h.DB][dev] = tip(h)
+	n.mu.Unlock()
+	n.doubt(dev, h)
+	n.standing()
 }
 
 // Agrees reports whether a peer was last heard to hold exactly what we hold now of a
@@ -113,6 +116,10 @@ func (n *Network) Pulling(team block.TeamID) bool {
 // count notes a pull of a team that begins (1) or ends (-1).
 func (n *Network) count(team block.TeamID, by int) {
 	n.mu.Lock()
-	defer n.mu.Unlock()
 	n.pulls[team] += by
+	idle := n.pulls[team] == 0
+	n.mu.Unlock()
+	if idle {
+		n.finished(team)
+	}
 }

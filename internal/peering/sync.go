@@ -68,11 +68,12 @@ func (n *Network) open(ctx context.Context, p peer.ID, proto string) (network.St
 // pullTeams first compares summaries; only for teams that differ it asks on.
 func (n *Network) pullTeams(ctx context.Context, p peer.ID, s network.Stream) (progressed bool, err error) {
 	var req message.Request
+	room := maxRiders
 	teams := slices.Clone(n.gate.teams(p))
 	slices.SortFunc(teams, func(a, b block.TeamID) int { return bytes.Compare(a[:], b[:]) })
 	for _, id := range teams {
 		if c := n.ledger.Chain(id); c != nil {
-			req.Teams = append(req.Teams, message.TeamRequest{Team: id, Summary: c.Summary()})
+			req.Teams = append(req.Teams, message.TeamRequest{Team: id, Summary: c.Summary(), Receipts: n.riders(c, p, &room)})
 		}
 	}
 	resp, err := ask(s, req)
@@ -92,6 +93,7 @@ func (n *Network) pullTeams(ctx context.Context, p peer.ID, s network.Stream) (p
 			n.agreed(c, p)
 			continue
 		}
+		n.receive(c, p, t.Receipts)
 		got, err := n.pullTeam(ctx, p, s, c)
 		progressed = progressed || got
 		if err != nil {
@@ -121,6 +123,7 @@ func (n *Network) pullTeam(ctx context.Context, p peer.ID, s network.Stream, c *
 			n.dismissed(c, t.Removed) // since the question before
 			return progressed, nil
 		}
+		n.receive(c, p, t.Receipts)
 		links, err := n.takeLinks(ctx, p, c, t.Links)
 		if err != nil {
 			return progressed || links > 0, err
@@ -216,6 +219,7 @@ func (n *Network) blocks(ctx context.Context, p peer.ID, c *ledger.Chain, want [
 // rest over Bitswap, window by window in causal order.
 func (n *Network) take(ctx context.Context, p peer.ID, d *ledger.Database, r message.DBResponse) (applied int, err error) {
 	intake := replicate.NewIntake(r, d.Has)
+	n.expect(d, len(r.Lacking))
 	for {
 		want, ok := intake.Next()
 		if !ok {
@@ -248,6 +252,7 @@ func (n *Network) take(ctx context.Context, p peer.ID, d *ledger.Database, r mes
 			n.blame(p, out.Rejected)
 		}
 		n.exchange.Added(window...)
+		n.came(d, in)
 		intake.Done()
 		n.moving(p)
 	}
@@ -278,13 +283,18 @@ func (n *Network) fetch(ctx context.Context, p peer.ID, c *ledger.Chain, want []
 // blame tells once of a peer that sends what is refused; how much of it came is
 // counted by the ledger.
 func (n *Network) blame(p peer.ID, err error) {
-	n.mu.Lock()
-	again := n.blamed[p]
-	n.blamed[p] = true
-	n.mu.Unlock()
-	if !again {
+	if n.firstBlame(p) {
 		n.o.Log.Warn("commit refused; more from this peer is only counted", "from", p, "err", err)
 	}
+}
+
+// firstBlame reports whether nothing was told on a peer yet.
+func (n *Network) firstBlame(p peer.ID) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	again := n.blamed[p]
+	n.blamed[p] = true
+	return !again
 }
 
 // holders lists the connected members of the team, p first.
@@ -380,7 +390,7 @@ func (n *Network) serveSync(s network.Stream) {
 // that says so; other teams are left out: unknown and forbidden look the same.
 func (n *Network) answer(p peer.ID, req message.Request) message.Response {
 	var resp message.Response
-	room := replicate.NewRoom()
+	room, riders := replicate.NewRoom(), maxRiders
 	for _, q := range req.Teams {
 		c := n.ledger.Chain(q.Team)
 		if c == nil {
@@ -392,6 +402,7 @@ func (n *Network) answer(p peer.ID, req message.Request) message.Response {
 			}
 			continue
 		}
+		n.receive(c, p, q.Receipts)
 		r, err := replicate.Answer(teamView{c, n.ledger}, q, &room)
 		if err != nil {
 			n.o.Log.Error("own chain cannot be served", "team", c.ID(), "err", err)
@@ -401,6 +412,9 @@ func (n *Network) answer(p peer.ID, req message.Request) message.Response {
 		}
 		if !r.Equal && !replicate.Compares(q) {
 			r.Peers = n.records(c, p)
+		}
+		if !r.Equal {
+			r.Receipts = n.riders(c, p, &riders)
 		}
 		switch {
 		case r.Equal:
