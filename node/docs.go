@@ -136,11 +136,14 @@ func (b *dbDoor) one(ctx context.Context, w api.Write, conds []api.Cond) (api.Pu
 		return api.PutResult{}, err
 	}
 	w.IfRev, w.IfAbsent = cond.IfRev, cond.IfAbsent
+	if err := b.canBeDurable(cond); err != nil {
+		return api.PutResult{}, err
+	}
 	res, err := b.Bulk(ctx, []api.Write{w})
 	if err != nil {
 		return api.PutResult{}, err
 	}
-	return res[0], nil
+	return res[0], b.durable(ctx, cond, res[0])
 }
 
 // maxBulk bounds the writes of one atomic batch.

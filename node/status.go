@@ -51,7 +51,7 @@ func (n *Node) Status(ctx context.Context) (api.Status, error) {
 		}
 		for _, d := range c.Databases() {
 			s.DBs = append(s.DBs, n.dbState(d))
-			s.Warnings = append(s.Warnings, warnings(d)...)
+			s.Warnings = append(append(s.Warnings, warnings(d)...), n.doubts(d)...)
 		}
 	}
 	if err := n.store.Writable(); err != nil {
@@ -93,6 +93,7 @@ func (n *Node) dbState(d *ledger.Database) api.DBState {
 			}
 		}
 	}
+	s.Waiting, s.Progress = n.live.Load().Reach(d).Away, n.progress(d)
 	switch {
 	case s.Peers == 0:
 	case equal == s.Peers:

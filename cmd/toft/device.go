@@ -173,6 +173,14 @@ func (a *app) printStatus(s api.Status) {
 			return []string{d.Name, d.Team, count(d.Docs), strconv.Itoa(d.Peers), string(d.State), short(d.Digest)}
 		}))
 	}
+	for _, d := range s.DBs {
+		if d.Progress != nil {
+			a.out.line(d.Name + ": " + progressText(*d.Progress))
+		}
+		if len(d.Waiting) > 0 {
+			a.out.line(d.Name + ": " + waitingText(d.Waiting))
+		}
+	}
 	for _, w := range s.Warnings {
 		a.out.line(fmt.Sprintf("\n%s: %s: %s", w.Severity, w.Title, w.Detail))
 		if w.Fix != "" {

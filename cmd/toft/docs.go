@@ -24,7 +24,11 @@ func (a *app) putCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return a.withDB(cmd, local, args[0], func(ctx context.Context, db api.DB) error {
+			n := local
+			if cond.Durable > 0 {
+				n = live
+			}
+			return a.withDB(cmd, n, args[0], func(ctx context.Context, db api.DB) error {
 				var res api.PutResult
 				if merge {
 					res, err = db.Patch(ctx, id, d, cond)
@@ -42,6 +46,9 @@ func (a *app) putCmd() *cobra.Command {
 		},
 	}
 	c.PreRunE = func(*cobra.Command, []string) error {
+		if cond.Durable < 0 {
+			return api.ErrUsage.With("--durable is a number of devices", "")
+		}
 		if cond.IfRev != "" && cond.IfAbsent {
 			return api.ErrUsage.With("--if-rev and --if-absent cannot both hold", "give one of them")
 		}
@@ -51,6 +58,7 @@ func (a *app) putCmd() *cobra.Command {
 	f.BoolVar(&merge, "merge", false, "change only the fields that are named (RFC 7396: null removes one)")
 	f.StringVar(&cond.IfRev, "if-rev", "", "only if this is the document's revision")
 	f.BoolVar(&cond.IfAbsent, "if-absent", false, "only if there is no such document")
+	f.IntVar(&cond.Durable, "durable", 0, "return when so many other devices have signed that they hold it (needs the daemon)")
 	return c
 }
 

@@ -160,6 +160,8 @@ type Progress struct {
 	Done, Total int64 // commits
 	Bytes       int64 // of them that came
 	Begun       time.Time
+	Rate        float64       // commits a second so far
+	ETA         time.Duration // at that rate
 }
 
 // expect adds what a pull is about to fetch.
@@ -209,5 +211,9 @@ func (n *Network) Progress(d *ledger.Database) (w Progress, ok bool) {
 	n.doubts.mu.Lock()
 	defer n.doubts.mu.Unlock()
 	w, ok = n.doubts.work[d.ID()]
+	if took := n.o.Clock().Sub(w.Begun).Seconds(); ok && took > 0 && w.Done > 0 {
+		w.Rate = float64(w.Done) / took
+		w.ETA = time.Duration(float64(w.Total-w.Done) / w.Rate * float64(time.Second))
+	}
 	return w, ok
 }

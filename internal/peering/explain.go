@@ -3,6 +3,8 @@ package peering
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -19,6 +21,7 @@ import (
 // them, since when, or why it does not. Silence is never taken for having.
 type Holding struct {
 	Device    block.Device
+	Name      string // of the device
 	Has       bool
 	Signed    bool      // by its own signature: a receipt, or a commit that builds on them
 	Stored    bool      // only as blocks that it cannot read
@@ -38,6 +41,7 @@ func (n *Network) Explain(d *ledger.Database, commits []block.ID) (out []Holding
 			continue
 		}
 		h := n.holding(d, dev.Key, commits)
+		h.Name = n.name(d.Team(), dev.Key)
 		for _, c := range newest[dev.Key] {
 			if outside, _ := d.Within([]block.ID{c.ID}, commits); len(outside) == 0 && !h.Signed {
 				h.Has, h.Signed, h.Since, h.Why = true, true, time.UnixMilli(int64(c.Time)).UTC(), "it wrote on top of it"
@@ -48,6 +52,7 @@ func (n *Network) Explain(d *ledger.Database, commits []block.ID) (out []Holding
 		}
 		out = append(out, h)
 	}
+	slices.SortFunc(out, func(a, b Holding) int { return strings.Compare(a.Name, b.Name) })
 	return out
 }
 
@@ -56,10 +61,15 @@ func (n *Network) holding(d *ledger.Database, dev block.Device, commits []block.
 	p := PeerOf(dev)
 	h := Holding{Device: dev, Connected: n.host.Network().Connectedness(p) == network.Connected}
 	n.receipts.mu.Lock()
-	in := n.receipts.of[d.ID()][dev]
+	in, parted := n.receipts.of[d.ID()][dev], n.receipts.parted[dev]
 	n.receipts.mu.Unlock()
+	if !parted.IsZero() {
+		h.Heard = parted.UTC()
+	}
 	if in != nil {
-		h.Heard = in.heard.UTC()
+		if in.heard.After(h.Heard) {
+			h.Heard = in.heard.UTC()
+		}
 		heads, known := in.known, true
 		outside, _ := d.Within(heads, commits)
 		if len(outside) > 0 {
@@ -113,11 +123,18 @@ type NotDurableError struct {
 }
 
 func (e *NotDurableError) Error() string {
-	return fmt.Sprintf("%d of %d other devices confirmed that they hold it; it is durable here", e.Have, e.Want)
+	var missing []string
+	for _, h := range e.Missing {
+		missing = append(missing, fmt.Sprintf("%s (%s)", h.Name, h.Why))
+	}
+	return fmt.Sprintf("%d of %d other devices confirmed that they hold it, it is durable here; missing: %s", e.Have, e.Want, strings.Join(missing, ", "))
 }
 
 // Unwrap returns why the wait ended.
 func (e *NotDurableError) Unwrap() error { return e.Err }
+
+// durableTime bounds the wait for others where the caller sets no bound.
+const durableTime = 30 * time.Second
 
 // Others counts the other devices of a database's team that can confirm a write:
 // replicas, which cannot read, do not.
@@ -133,7 +150,14 @@ func (n *Network) Others(d *ledger.Database) (count int) {
 
 // Durable waits until count other devices have signed that they hold a commit, each
 // applied to its own state. Errors: [NotDurableError].
+//
+// It waits for at most durableTime if ctx sets no bound.
 func (n *Network) Durable(ctx context.Context, d *ledger.Database, commits []block.ID, count int) error {
+	if _, bounded := ctx.Deadline(); !bounded {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, durableTime)
+		defer cancel()
+	}
 	for {
 		changed := n.Changed()
 		have, missing := 0, []Holding(nil)
@@ -160,13 +184,13 @@ func (n *Network) Durable(ctx context.Context, d *ledger.Database, commits []blo
 
 // Reach is how a database stands to the members that are connected.
 type Reach struct {
-	Connected, Equal int            // members that are here, and those of them that hold the same
-	Away             []block.Device // members that are not, and are not known to hold what we do
+	Connected, Equal int      // members that are here, and those of them that hold the same
+	Away             []string // names of devices that are not, and are not known to hold what we do
 }
 
 // Reach reports how a database stands to the members that are connected.
 func (n *Network) Reach(d *ledger.Database) (r Reach) {
-	for _, h := range n.Explain(d, d.Heads().Heads) {
+	for _, h := range n.Explain(d, d.Heads().Heads) { // sorted by name
 		switch {
 		case h.Connected:
 			r.Connected++
@@ -174,7 +198,7 @@ func (n *Network) Reach(d *ledger.Database) (r Reach) {
 				r.Equal++
 			}
 		case !h.Has:
-			r.Away = append(r.Away, h.Device)
+			r.Away = append(r.Away, h.Name)
 		}
 	}
 	return r

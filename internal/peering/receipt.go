@@ -33,6 +33,7 @@ type receipts struct {
 	mu      sync.Mutex
 	of      map[block.DBID]map[block.Device]*receipt // newest, ours among them
 	given   map[peer.ID]map[receiptKey]uint64        // counters that a peer is known to have
+	parted  map[block.Device]time.Time               // when a member's last connection ended
 	pending map[*ledger.Database]bool                // took something in since our last receipt
 	unsaved map[receiptKey]bool
 	counter uint64
@@ -69,7 +70,7 @@ const (
 func newReceipts() *receipts {
 	return &receipts{
 		of: map[block.DBID]map[block.Device]*receipt{}, given: map[peer.ID]map[receiptKey]uint64{},
-		pending: map[*ledger.Database]bool{}, unsaved: map[receiptKey]bool{},
+		parted: map[block.Device]time.Time{}, pending: map[*ledger.Database]bool{}, unsaved: map[receiptKey]bool{},
 		bell: make(chan struct{}, 1), changed: make(chan struct{}),
 	}
 }
@@ -258,6 +259,10 @@ func (n *Network) compare(s network.Stream, c *ledger.Chain, p peer.ID) (equal b
 		return false, err
 	}
 	n.gave(p, riders)
+	if out := resp.Teams[0].Removed; len(out) > 0 {
+		n.dismissed(c, out)
+		return false, nil
+	}
 	if equal = resp.Teams[0].Equal; equal {
 		n.agreed(c, p)
 	}
@@ -362,9 +367,13 @@ func (n *Network) riders(c *ledger.Chain, p peer.ID, room *int) [][]byte {
 	return encoded(out)
 }
 
-// parted forgets what a peer was given: it may have lost it.
+// parted forgets what a peer was given, for it may have lost it, and remembers when
+// a member was last here.
 func (n *Network) parted(p peer.ID) {
 	n.receipts.mu.Lock()
+	if dev, ok := DeviceOf(p); ok && n.gate.known(p) {
+		n.receipts.parted[dev] = n.o.Clock()
+	}
 	delete(n.receipts.given, p)
 	n.receipts.news()
 	n.receipts.mu.Unlock()

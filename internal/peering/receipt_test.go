@@ -65,7 +65,8 @@ func TestDurableNamesWhoIsMissing(t *testing.T) {
 	require.Len(t, missing.Missing, 1)
 	require.Equal(t, b.id.Device(), missing.Missing[0].Device)
 	require.Contains(t, missing.Missing[0].Why, "not connected")
-	require.Equal(t, []block.Device{b.id.Device()}, a.Reach(notes).Away)
+	require.Equal(t, []string{"bob-laptop"}, a.Reach(notes).Away)
+	require.Contains(t, err.Error(), "missing: bob-laptop (not connected)")
 	require.Equal(t, 1, count(notes))
 
 	connect(t, a, b)

@@ -148,6 +148,8 @@ type DB interface {
 	// at once, or none. It returns one result per write, in order.
 	Bulk(ctx context.Context, writes []Write) ([]PutResult, error)
 
+	Syncing
+
 	// Get reads one document, with _id and _rev. [ErrNotFound].
 	Get(ctx context.Context, id string, options ...GetOptions) (Doc, error)
 	// All yields the documents in r in the order of their ids.

@@ -26,9 +26,10 @@ func (d *clientDB) Info(ctx context.Context) (DBInfo, error) {
 }
 
 // headers writes conditions as HTTP has them.
-func headers(conds []Cond) (http.Header, error) {
+func headers(ctx context.Context, conds []Cond) (http.Header, error) {
 	c, err := JoinConds(conds)
 	h := http.Header{}
+	setDurable(ctx, h, c)
 	if c.IfRev != "" {
 		h.Set("If-Match", `"`+c.IfRev+`"`)
 	}
@@ -47,7 +48,7 @@ func noID(id string) error {
 }
 
 func (d *clientDB) write(ctx context.Context, method, path string, doc Doc, conds []Cond) (PutResult, error) {
-	h, err := headers(conds)
+	h, err := headers(ctx, conds)
 	if err != nil {
 		return PutResult{}, err
 	}

@@ -55,7 +55,8 @@ type DBState struct {
 	Digest   string    `json:"digest"` // 64 hex digits; equal digests = equal states
 	Peers    int       `json:"peers"`  // connected peers that have it
 	State    SyncState `json:"state"`
-	Progress *Progress `json:"progress,omitzero"`
+	Progress *Progress `json:"progress,omitzero"` // of what comes in
+	Waiting  []string  `json:"waiting,omitempty"` // devices that lack something and are not online
 }
 
 // Progress is how far a long piece of work is. Total 0: not known yet.

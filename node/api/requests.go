@@ -44,6 +44,14 @@ type Cond struct {
 	IfRev string `json:"ifRev,omitzero"`
 	// IfAbsent: only if there is no such document, else [ErrExists].
 	IfAbsent bool `json:"ifAbsent,omitzero"`
+	// Durable: return only when so many other devices, replicas not counted, have
+	// signed that they durably hold the write. More than the team has is [ErrUsage],
+	// and nothing is written. [ErrTimeout] says who is missing; the write is durable
+	// here all the same, and goes on to the others.
+	Durable int `json:"durable,omitzero"`
+	// Wait is how long Durable waits; 0: until the context ends, at most 30 s if it
+	// has no end.
+	Wait time.Duration `json:"-"`
 }
 
 // JoinConds makes conditions that hold together into one. Two that cannot both hold
@@ -56,6 +64,10 @@ func JoinConds(conds []Cond) (Cond, error) {
 		}
 		all.IfRev = cmp.Or(all.IfRev, c.IfRev)
 		all.IfAbsent = all.IfAbsent || c.IfAbsent
+		all.Durable, all.Wait = max(all.Durable, c.Durable), max(all.Wait, c.Wait)
+		if c.Durable < 0 {
+			return Cond{}, ErrUsage.With("a write cannot wait for a negative number of devices", "")
+		}
 	}
 	if all.IfRev != "" && all.IfAbsent {
 		return Cond{}, ErrUsage.With("a document cannot have a revision and be absent", "")

@@ -36,6 +36,9 @@ func (h *dbHandle) Info(context.Context) (api.DBInfo, error) {
 }
 
 func (h *dbHandle) Put(ctx context.Context, d api.Doc, conds ...api.Cond) (api.PutResult, error) {
+	if err := h.others(conds); err != nil {
+		return api.PutResult{}, err
+	}
 	if rev := d.Rev(); rev != "" {
 		conds = append(slices.Clone(conds), api.Cond{IfRev: rev})
 	}
@@ -47,6 +50,9 @@ func (h *dbHandle) Put(ctx context.Context, d api.Doc, conds ...api.Cond) (api.P
 }
 
 func (h *dbHandle) Patch(_ context.Context, id string, p api.Doc, conds ...api.Cond) (api.PutResult, error) {
+	if err := h.others(conds); err != nil {
+		return api.PutResult{}, err
+	}
 	c, err := api.JoinConds(conds)
 	if err != nil {
 		return api.PutResult{}, err

@@ -45,6 +45,7 @@ func Run(t *testing.T, open Open) {
 		{"names and prefixes find teams and databases", references},
 		{"a team is founded and told", teams},
 		{"an invitation joins two nodes", join},
+		{"who holds what can be asked and waited for", held},
 		{"invitations end", invitationsEnd},
 		{"a wrong code is refused", wrongCode},
 		{"roles and names change", rolesAndNames},

@@ -102,6 +102,9 @@ func conds(r *http.Request) (c api.Cond, err error) {
 		}
 		c.IfRev = rev
 	}
+	if c.Durable, c.Wait, err = api.DurableOf(r.Header); err != nil {
+		return c, err
+	}
 	switch s := r.Header.Get("If-None-Match"); s {
 	case "":
 	case "*":

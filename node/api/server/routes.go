@@ -128,6 +128,8 @@ func Routes() []Route {
 		{post, db + "/bulk", "many writes, all or none, JSON Lines both ways", nil, is[api.Write](), is[api.PutResult](), Lines, (*Server).bulk},
 		{get, db + "/changes", "what changed, in order of arrival; feed=sse to go on", []string{"since", "limit", "docs", "feed"}, nil, is[api.Change](), Lines, (*Server).changes},
 		{get, db + "/live", "the documents, then every change", nil, nil, is[api.LiveEvent](), Feed, (*Server).live},
+		{post, db + "/sync", "ask everybody now; a line for every state", []string{"wait"}, nil, is[api.SyncEvent](), Lines, (*Server).sync},
+		{get, db + "/explain", "who holds a document, or everything", []string{"id"}, nil, is[api.Explain](), One, answer(200, (*Server).explain)},
 		{get, db + "/conflicts", "fields written concurrently", []string{"id"}, nil, is[api.Conflict](), Array, list((*Server).conflicts)},
 
 		{get, db + "/log", "its commits, or those of one document, newest first", []string{"id", "void", "limit"}, nil, is[api.Commit](), Lines, lines((*Server).dbLog)},
