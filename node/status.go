@@ -56,7 +56,7 @@ func (n *Node) Status(ctx context.Context) (api.Status, error) {
 	}
 	if err := n.store.Writable(); err != nil {
 		s.Warnings = append(s.Warnings, api.Check{
-			ID: "store_read_only", Severity: api.Alarm, Title: "the disk refuses writes", Detail: err.Error(), Fix: "free some space or replace the disk, then start toft again",
+			ID: "store_read_only", Severity: api.Alarm, Title: "the disk refuses writes", Detail: err.Error(), Fix: "free some space: the next write tries again by itself; a broken disk must be replaced",
 		})
 	}
 	sortBy(s.DBs, func(d api.DBState) string { return d.Team + "\x00" + d.Name })
