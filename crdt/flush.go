@@ -195,23 +195,15 @@ func (r *Replica) unpack(e tree.Entry) (record, error) {
 	if links == nil {
 		links = []block.ID{} // references without a link are then noticed
 	}
-	if len(e.Value) == 0 || e.Value[0]>>5 != majorArray {
-		return record{e.Value, links}, nil
+	n, err := pieces(e)
+	if err != nil || n == 0 {
+		return record{e.Value, links}, err
 	}
 	in := reader{b: e.Value}
-	if in.array(2) != 2 {
-		in.fail("large entry")
-	}
+	in.array(2)
 	size, hash := in.uint(maxEntry), in.hash()
-	pieces := int((size + opBlockSize - 1) / opBlockSize)
-	if in.err == nil && (size <= MaxInlineEntry || pieces > len(links)) {
-		in.fail("large entry of %d bytes in %d blocks", size, len(links))
-	}
-	if err := in.end(); err != nil {
-		return record{}, fmt.Errorf("document %.80q: %w", e.Key, err)
-	}
 	entry := make([]byte, 0, size)
-	for _, id := range links[:pieces] {
+	for _, id := range links[:n] {
 		b, err := r.source.Value(id)
 		if err != nil {
 			return record{}, fmt.Errorf("document %.80q: %w", e.Key, err)
@@ -221,5 +213,26 @@ func (r *Replica) unpack(e tree.Entry) (record, error) {
 	if uint64(len(entry)) != size || r.keys.ValueHash(entry) != hash {
 		return record{}, malformed("document %.80q: its pieces are not the entry", e.Key)
 	}
-	return record{entry, links[pieces:]}, nil
+	return record{entry, links[n:]}, nil
+}
+
+// pieces returns of how many blocks an entry consists, 0 if it stands in the node.
+func pieces(e tree.Entry) (int, error) {
+	if len(e.Value) == 0 || e.Value[0]>>5 != majorArray {
+		return 0, nil
+	}
+	in := reader{b: e.Value}
+	if in.array(2) != 2 {
+		in.fail("large entry")
+	}
+	size := in.uint(maxEntry)
+	in.hash()
+	n := int((size + opBlockSize - 1) / opBlockSize)
+	if in.err == nil && (size <= MaxInlineEntry || n > len(e.Links)) {
+		in.fail("large entry of %d bytes in %d blocks", size, len(e.Links))
+	}
+	if err := in.end(); err != nil {
+		return 0, fmt.Errorf("document %.80q: %w", e.Key, err)
+	}
+	return n, nil
 }

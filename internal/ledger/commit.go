@@ -50,6 +50,9 @@ func (d *Database) Commit(ctx context.Context, in []Candidate) (Outcome, error) 
 	out, err := d.commit(ctx, in)
 	if out.Applied > 0 {
 		d.settle()
+		if err := d.audit(ctx); err != nil {
+			d.n.o.Log.Warn("adopted checkpoint", "db", d.id, "err", err)
+		}
 	}
 	return out, err
 }

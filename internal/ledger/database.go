@@ -46,6 +46,7 @@ type Database struct {
 	functions *vault.Database
 	disk      *disk
 	flushing  atomic.Pointer[flushing] // nil: none under way
+	adopted   atomic.Pointer[adoption] // nil: none is shown
 
 	base  *team.Base // not nil: it was moved here, see move.go
 	added block.ID   // the link that brought it

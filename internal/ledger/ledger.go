@@ -55,7 +55,8 @@ type Options struct {
 	Log      *slog.Logger
 	// FlushAt says when checkpoints are written; the zero value is right for a daemon.
 	FlushAt FlushAt
-	// CacheBytes bounds the decoded tree nodes of a database; 0: 16 MiB.
+	// CacheBytes bounds the decoded tree nodes of a database; 0: 40 MiB, so that the
+	// inner nodes of a million documents stay.
 	CacheBytes int
 	// Changed is called after a chain has a new state and its databases are open.
 	Changed func(*Chain)
@@ -103,6 +104,9 @@ func Open(o Options) (*Ledger, error) {
 		o.Damaged = func() {}
 	}
 	o.FlushAt = o.FlushAt.withDefaults()
+	if o.CacheBytes == 0 {
+		o.CacheBytes = 40 << 20
+	}
 	l := &Ledger{
 		o: o, keys: vault.NewKeyring(o.Identity), done: make(chan struct{}), past: newPastStates(),
 		teams: map[block.TeamID]*Chain{}, dbs: map[block.DBID]*Database{},
