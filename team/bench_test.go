@@ -2,6 +2,7 @@ package team
 
 import (
 	"fmt"
+	"math"
 	"runtime"
 	"testing"
 
@@ -70,8 +71,22 @@ func load(b testing.TB, all []*UnverifiedLink) *Chain {
 	return c
 }
 
+// growth remembers what the size before cost, and reports the exponent e of the
+// cost c·n^e between the two: 1 is linear.
+type growth struct{ n, cost float64 }
+
+func (g *growth) report(b *testing.B, n int) {
+	cost := float64(b.Elapsed()) / float64(b.N)
+	b.ReportMetric(cost/1e6, "ms/op")
+	if g.n > 0 {
+		b.ReportMetric(math.Log(cost/g.cost)/math.Log(float64(n)/g.n), "exponent")
+	}
+	g.n, g.cost = float64(n), cost
+}
+
 // BenchmarkLine: 1,000 links ≤ 50 ms, 100,000 ≤ 5 s and ≤ 256 MiB.
 func BenchmarkLine(b *testing.B) {
+	var g growth
 	for _, n := range []int{1_000, 10_000, 100_000} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
 			all := line(b, n)
@@ -88,14 +103,16 @@ func BenchmarkLine(b *testing.B) {
 				runtime.KeepAlive(c)
 				b.StartTimer()
 			}
+			g.report(b, n)
 		})
 	}
 }
 
-// BenchmarkFork: n links on one head, merged when the state is asked for.
+// BenchmarkFork: n links on one head, merged when the state is asked for; 10,000 ≤ 10 s.
 func BenchmarkFork(b *testing.B) {
-	for _, n := range []int{1_000, 10_000} {
-		for _, kind := range []string{"names", "cuts"} {
+	for _, kind := range []string{"names", "cuts"} {
+		var g growth
+		for _, n := range []int{1_000, 10_000} {
 			b.Run(fmt.Sprint(kind, n), func(b *testing.B) {
 				w := newWorld(b, "a")
 				w.chain = nil
@@ -114,66 +131,104 @@ func BenchmarkFork(b *testing.B) {
 				for b.Loop() {
 					load(b, w.all)
 				}
+				g.report(b, n)
 			})
 		}
 	}
 }
 
-// BenchmarkDiamonds: 1,000 links with 14 merges ≤ 100 ms.
+// BenchmarkDiamonds: 1,000 links with 14 merges ≤ 100 ms; and twice and four times
+// as many merges.
 func BenchmarkDiamonds(b *testing.B) {
+	var g growth
+	for _, merges := range []int{14, 28, 56} {
+		b.Run(fmt.Sprint(merges), func(b *testing.B) {
+			all := diamondLine(b, merges)
+			for b.Loop() {
+				load(b, all)
+			}
+			g.report(b, len(all))
+		})
+	}
+}
+
+func diamondLine(b *testing.B, merges int) []*UnverifiedLink {
 	w := newWorld(b, "a")
 	w.chain = nil
 	tip := []string{"G"}
-	for i := 0; len(w.all) < 1000; i++ {
-		left, right := fmt.Sprint("l", i), fmt.Sprint("r", i)
-		if i%36 == 0 {
-			w.bare(left, by("a", rename(NameTeam, nil, left)), tip...)
-			for j := range 17 {
-				next := fmt.Sprint(left, ".", j)
-				w.bare(next, by("a", rename(NameTeam, nil, next)), left)
-				left = next
-			}
-			w.bare(right, by("a", add(fmt.Sprint("p", i), RoleAdmin)), tip...)
-			for j := range 17 {
-				next := fmt.Sprint(right, ".", j)
-				w.bare(next, by("a", rename(NameTeam, nil, next)), right)
-				right = next
-			}
-			tip = []string{left, right}
-			if string(w.named[left].ID[:]) > string(w.named[right].ID[:]) {
-				tip = []string{right, left}
-			}
-			continue
+	put := func(name string, s step, parents ...string) string {
+		w.bare(name, s, parents...)
+		return name
+	}
+	name := func(n string) step { return by("a", rename(NameTeam, nil, n)) }
+	for i := range merges {
+		left := put(fmt.Sprint("l", i), name("l"), tip...)
+		right := put(fmt.Sprint("r", i), by("a", add(fmt.Sprint("p", i), RoleAdmin)), tip...)
+		for j := range 17 {
+			left = put(fmt.Sprint("l", i, ".", j), name("l"), left)
+			right = put(fmt.Sprint("r", i, ".", j), name("r"), right)
 		}
-		w.bare(left, by("a", rename(NameTeam, nil, left)), tip...)
-		tip = []string{left}
+		tip = []string{left, right}
+		if string(w.named[left].ID[:]) > string(w.named[right].ID[:]) {
+			tip = []string{right, left}
+		}
+		for j := range 36 {
+			tip = []string{put(fmt.Sprint("s", i, ".", j), name("s"), tip...)}
+		}
 	}
-	for b.Loop() {
-		load(b, w.all)
+	return w.all
+}
+
+// crowd is a team of n members, one above the other.
+func crowd(b *testing.B, n int) (w *world, last string) {
+	w = newWorld(b, "a")
+	w.chain = nil
+	last = "G"
+	for i := range n - 1 {
+		next := fmt.Sprint("m", i)
+		w.bare(next, by("a", add(fmt.Sprint("p", i), RoleMember)), last)
+		last = next
 	}
+	return w, last
 }
 
 // BenchmarkRemove: removing one of 500 devices ≤ 150 ms (sealing not included).
 func BenchmarkRemove(b *testing.B) {
-	w := newWorld(b, "a")
-	w.chain = nil
-	prev := "G"
-	for i := range 500 {
-		w.bare(fmt.Sprint("m", i), by("a", add(fmt.Sprint("p", i), RoleMember)), prev)
-		prev = fmt.Sprint("m", i)
+	var g growth
+	for _, n := range []int{500, 2_000, MaxDevices} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			w, last := crowd(b, n)
+			all := w.all
+			gone := w.bare("x", by("a", remove(fmt.Sprint("p", n/2))), last)
+			for b.Loop() {
+				b.StopTimer()
+				c := load(b, all)
+				b.StartTimer()
+				if err := c.Check(dev("a").dev, gone.Content); err != nil {
+					b.Fatal(err)
+				}
+				if err := c.Add(gone); err != nil {
+					b.Fatal(err)
+				}
+				if left := c.State().Remaining(gone.Content); len(left) != n-1 {
+					b.Fatal(len(left))
+				}
+			}
+			g.report(b, n)
+		})
 	}
-	all := w.all
-	gone := w.bare("x", by("a", remove("p250")), prev)
-	for b.Loop() {
-		b.StopTimer()
-		c := load(b, all)
-		b.StartTimer()
-		if err := c.Check(dev("a").dev, gone.Content); err != nil {
-			b.Fatal(err)
-		}
-		if err := c.Add(gone); err != nil {
-			b.Fatal(err)
-		}
-		c.State()
+}
+
+// BenchmarkDevices: loading a team of as many devices as there may be.
+func BenchmarkDevices(b *testing.B) {
+	var g growth
+	for _, n := range []int{512, MaxDevices} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			w, _ := crowd(b, n)
+			for b.Loop() {
+				load(b, w.all)
+			}
+			g.report(b, n)
+		})
 	}
 }

@@ -194,7 +194,7 @@ func (m *model) judge5(f CommitFacts) bool {
 // TestJudgeModel: random commits over random chains.
 func TestJudgeModel(t *testing.T) {
 	n, kinds := 1200, map[bool]int{}
-	if testing.Short() {
+	if testing.Short() || raceDetector {
 		n = 200
 	}
 	for seed := range uint64(n) {

@@ -312,7 +312,11 @@ func (r *resolver) setRoles(v *view) {
 	}
 	for id := range r.roles {
 		for _, m := range v.keys.get(id).members {
-			touched[m] = true
+			// Of somebody who came back a hundred times one membership is alive, and only
+			// its role can matter again.
+			if slices.ContainsFunc(v.members.get(m).seats, v.in) {
+				touched[m] = true
+			}
 		}
 	}
 	if len(touched) == 0 && len(r.ends) == 0 {
