@@ -167,8 +167,14 @@ func (d *device) lie(db *Database) block.ID {
 	self, _ := st.Device(d.id.Device())
 	gen, _ := st.WriteGeneration()
 	a := crdt.Author{Actor: block.Actor{Device: d.id.Device(), Incarnation: block.Incarnation{9}}, Seat: self.Seat, TeamHeads: st.Heads(), Time: d.Now()}
-	draft, _, errs := db.replica.Draft(a, [][]crdt.Write{{{Verb: crdt.Put, ID: "lie", Body: crdt.Doc{}}}})
-	require.NoError(d.t, errs[0])
+	var draft *crdt.Draft
+	db.writing.Lock()
+	require.NoError(d.t, db.View(func(r *crdt.Replica) error {
+		var errs []error
+		draft, _, errs = r.Draft(a, [][]crdt.Write{{{Verb: crdt.Put, ID: "lie", Body: crdt.Doc{}}}})
+		return errs[0]
+	}))
+	db.writing.Unlock()
 	j, err := db.seal(draft, a, gen)
 	require.NoError(d.t, err)
 	draft.Plain = bytes.Replace(draft.Plain, j.commit.Digest[:], bytes.Repeat([]byte{7}, 32), 1)
@@ -187,9 +193,13 @@ func (d *device) confuse(db *Database) {
 	r := crdt.NewReplica(db.id, crdt.Keys{
 		Expand: func(entry []byte) (out [2048]byte) { out[0] = byte(len(entry)); return out }, ValueHash: db.valueHash(d.t),
 	})
-	set, err := db.replica.Past(db.replica.Heads())
-	require.NoError(d.t, err)
+	var set []block.ID
+	require.NoError(d.t, db.View(func(r *crdt.Replica) (err error) { set, err = r.Past(r.Heads()); return err }))
 	require.NoError(d.t, db.play(d.t.Context(), r, set, nil))
+	db.writing.Lock()
+	defer db.writing.Unlock()
+	db.mu.Lock()
+	defer db.mu.Unlock()
 	db.replica = r
 }
 
