@@ -34,6 +34,7 @@ func FuzzResponse(f *testing.F)  { fuzzRoundTrip(f, ParseResponse, "response", "
 func FuzzOffer(f *testing.F)     { fuzzRoundTrip(f, ParseOffer, "offer") }
 func FuzzChallenge(f *testing.F) { fuzzRoundTrip(f, ParseChallenge, "challenge", "device", "refusal") }
 func FuzzAnswer(f *testing.F)    { fuzzRoundTrip(f, ParseAnswer, "answer", "recovery") }
+func FuzzClaim(f *testing.F)     { fuzzRoundTrip(f, ParseClaim, "claim") }
 func FuzzResult(f *testing.F)    { fuzzRoundTrip(f, ParseResult, "result", "failure") }
 
 func FuzzAnnouncement(f *testing.F) {

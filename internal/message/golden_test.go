@@ -39,6 +39,7 @@ func goldens(t testing.TB) map[string][]byte {
 		"answer":       must(sampleAnswer(t).Encode()),
 		"result":       must(Result{Team: team(1), Admit: id(2)}.Encode()),
 		"failure":      must(Result{Error: JoinUsed, Detail: "all uses are taken"}.Encode()),
+		"claim":        must(sampleClaim(t).Encode()),
 		"receipt":      must(sampleReceipt().Sign(signer(1, block.ForReceipt))),
 		"summary": func() []byte {
 			s := Summary([]block.ID{id(1)}, []DBHeads{{DB: db(1), Heads: []block.ID{id(2)}, Digest: b32(3)}})
@@ -87,6 +88,7 @@ func TestGoldenRead(t *testing.T) {
 		"challenge": func(b []byte) ([]byte, error) { m, err := ParseChallenge(b); return reencode(m, err) },
 		"refusal":   func(b []byte) ([]byte, error) { m, err := ParseChallenge(b); return reencode(m, err) },
 		"answer":    func(b []byte) ([]byte, error) { m, err := ParseAnswer(b); return reencode(m, err) },
+		"claim":     func(b []byte) ([]byte, error) { m, err := ParseClaim(b); return reencode(m, err) },
 		"device":    func(b []byte) ([]byte, error) { m, err := ParseChallenge(b); return reencode(m, err) },
 		"recovery":  func(b []byte) ([]byte, error) { m, err := ParseAnswer(b); return reencode(m, err) },
 		"result":    func(b []byte) ([]byte, error) { m, err := ParseResult(b); return reencode(m, err) },

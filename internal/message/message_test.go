@@ -89,6 +89,13 @@ func sampleAnswer(t testing.TB) Answer {
 	}
 }
 
+func sampleClaim(t testing.TB) Claim {
+	return Claim{
+		Team: team(1), Member: device(2), Device: device(1), BoxKey: boxKey(t, 1), Name: "phone",
+		Statement: block.Signature(bytes.Repeat([]byte{3}, 64)),
+	}
+}
+
 func sampleReceipt() Receipt {
 	return Receipt{
 		Team: team(1), DB: db(2), Actor: block.Actor{Device: device(1), Incarnation: block.Incarnation{9}}.Bytes(),

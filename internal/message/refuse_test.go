@@ -65,6 +65,11 @@ func TestRefused(t *testing.T) {
 		"answer with a box key of no kem":   answer(func(a *Answer) { a.BoxKey.KEM = 1 }),
 		"answer with a long name":           answer(func(a *Answer) { a.Name = string(make([]byte, MaxName+1)) }),
 		"result with nothing":               Result{},
+		"claim of no team":                  func() Claim { c := sampleClaim(t); c.Team = block.TeamID{}; return c }(),
+		"claim of no member":                func() Claim { c := sampleClaim(t); c.Member = block.Device{}; return c }(),
+		"claim of no device":                func() Claim { c := sampleClaim(t); c.Device = block.Device{}; return c }(),
+		"claim without an HPKE key":         func() Claim { c := sampleClaim(t); c.BoxKey = block.BoxKey{}; return c }(),
+		"claim with a long name":            func() Claim { c := sampleClaim(t); c.Name = string(make([]byte, MaxName+1)); return c }(),
 		"result with team alone":            Result{Team: team(1)},
 		"result with link and error":        Result{Team: team(1), Admit: id(1), Error: JoinUsed},
 		"result with unknown error":         Result{Error: lastJoinError + 1},
@@ -106,6 +111,8 @@ func parseAny(like checked, data []byte) error {
 		_, err = ParseAnswer(data)
 	case Result:
 		_, err = ParseResult(data)
+	case Claim:
+		_, err = ParseClaim(data)
 	case Receipt:
 		_, err = parse[Receipt](data, MaxFrame)
 	}
