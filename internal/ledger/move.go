@@ -141,16 +141,6 @@ func (d *Database) movedIn(c *crdt.Commit) crdt.Validity {
 	return crdt.Void(whyOutside)
 }
 
-// Origin returns the team that a block of this ledger's databases was made in before
-// its database moved to team t: members of t may have it too.
-func (c *Chain) Origin(db block.DBID) (block.TeamID, bool) {
-	info, ok := c.State().DB(db)
-	if !ok || info.Base == nil {
-		return block.TeamID{}, false
-	}
-	return info.Base.Team, true
-}
-
 // Move takes a database, with all of its history, to another team. It needs an admin
 // of the old team who may write in the new one. A database that came from a third
 // team moves only back there.

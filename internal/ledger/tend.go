@@ -42,7 +42,7 @@ func (c *Chain) Tend(ctx context.Context) (wake time.Duration, err error) {
 		return 0, c.noteGone(ctx)
 	}
 	if c.Provisional() {
-		return 0, nil // what we were shown may not be all
+		return turn, nil // what we were shown may not be all; that it is, is no change
 	}
 	tasks := []func(context.Context) (time.Duration, error){
 		c.confirm, c.keepGood, c.giveBoxes, c.publishOwn, c.notePersonal, c.dropRemoved,

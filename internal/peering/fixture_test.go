@@ -192,6 +192,9 @@ func (d *device) use(by *device, c *ledger.Chain, inv team.Invitation, key *vaul
 		Team: code20(c.ID()), Invite: inv.ID, Kind: inv.Kind, Role: inv.Role, Device: d.id.Device(), BoxKey: d.id.BoxKey(),
 		Name: d.o.User, DeviceName: d.o.Device, R: [32]byte{1}, Nonce: [32]byte{1}, Admitter: by.id.Device(),
 	}
+	if inv.Kind != team.InviteMember {
+		p.Name = ""
+	}
 	p.Commit = team.Commit(p.Device, p.BoxKey, p.Name, p.DeviceName, p.R)
 	p.InviteSig, p.DeviceSig = key.Sign(block.ForJoin, p.Signed()), d.id.Sign(block.ForJoin, p.Signed())
 	r := by.admit(d.t.Context(), c, inv, p)

@@ -154,7 +154,8 @@ func (n *Network) members(handle func(network.Stream)) func(network.Stream) {
 }
 
 // serves reports whether a block may go to a peer: only if the peer is on the
-// roster of the team that the block's own header names. An invite block names none:
+// roster of the team that the block's own header names, or of the one its database
+// moved to. An invite block names none:
 // it is sealed to one device, its id may be published, and that device is on the
 // roster when it asks.
 func (n *Network) serves(p peer.ID, id block.ID) bool {
@@ -175,6 +176,26 @@ func (n *Network) serves(p peer.ID, id block.ID) bool {
 	for _, t := range teams {
 		if of.hint == t.Hint() || (of.hint == block.Hint{} && block.ID(t) == id) {
 			return true
+		}
+	}
+	return n.movedTo(teams, of.hint, id)
+}
+
+// movedTo reports whether a block belongs to a database that came to one of these
+// teams from the team its header names: who is in the new one reads its past.
+func (n *Network) movedTo(teams []block.TeamID, from block.Hint, id block.ID) bool {
+	for _, t := range teams {
+		c := n.ledger.Chain(t)
+		if c == nil {
+			continue
+		}
+		for _, db := range c.State().DBs() {
+			if db.Base == nil || db.Base.Team.Hint() != from {
+				continue
+			}
+			if u, err := n.ledger.Stored(id); err == nil && u.DB == db.ID {
+				return true
+			}
 		}
 	}
 	return false

@@ -87,6 +87,8 @@ type Network struct {
 	receipts *receipts
 	doubts   *doubts
 
+	claiming atomic.Bool // one's own devices are being asked
+
 	mu         sync.Mutex
 	missed     bool // the tend loop was too busy to be told which chain changed
 	announcers map[block.TeamID]*announcer
@@ -139,6 +141,7 @@ func (n *Network) start() (err error) {
 	}
 	n.handle(message.SyncProtocol, n.members(n.serveSync))
 	n.handle(message.JoinProtocol, n.serveJoin)
+	n.handle(message.DeviceProtocol, n.members(n.serveClaim))
 	if err := errors.Join(n.watchPeers(), n.loadReceipts()); err != nil {
 		return err
 	}
@@ -163,6 +166,7 @@ func (n *Network) Close() error {
 	n.lifeMu.Unlock()
 	n.host.RemoveStreamHandler(message.SyncProtocol)
 	n.host.RemoveStreamHandler(message.JoinProtocol)
+	n.host.RemoveStreamHandler(message.DeviceProtocol)
 	var errs []error
 	if n.exchange != nil {
 		errs = append(errs, n.exchange.Close())
@@ -293,6 +297,7 @@ func (n *Network) met(p peer.ID) {
 	case ok && n.gate.known(p):
 		n.keepAddrs(p)
 		n.plan(replicate.Connected{Peer: dev})
+		n.claimSoon()
 		n.Heal()
 	case n.gate.former(p):
 		n.usher(p)

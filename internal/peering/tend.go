@@ -41,6 +41,9 @@ func (n *Network) tendLoop() {
 			return
 		case c := <-n.follows:
 			due[c] = time.Time{}
+			if c.Personal() { // the other teams follow one's own devices
+				clear(due)
+			}
 		case <-timer.C:
 		}
 		n.mu.Lock()
@@ -74,6 +77,9 @@ func (n *Network) tend(c *ledger.Chain) (time.Duration, error) {
 		if later > 0 {
 			wake = min(wake, later)
 		}
+	}
+	if c.Personal() && n.claimSoon() {
+		wake = min(wake, tendAgain)
 	}
 	if err = errors.Join(err, err2); err != nil {
 		wake = min(wake, tendAgain)
