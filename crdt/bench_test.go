@@ -3,6 +3,7 @@ package crdt
 import (
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"testing"
 
 	"github.com/toftdb/toft/block"
@@ -147,4 +148,30 @@ func BenchmarkCrypto(b *testing.B) {
 			a.digest()
 		}
 	})
+}
+
+// BenchmarkCommitMemory tells what a commit keeps in memory once it was applied and
+// flushed, whatever it wrote.
+func BenchmarkCommitMemory(b *testing.B) {
+	const n = 50_000
+	for b.Loop() {
+		s := newGround().site(b, "a")
+		heap := func() uint64 {
+			var m runtime.MemStats
+			runtime.GC()
+			runtime.GC()
+			runtime.ReadMemStats(&m)
+			return m.HeapAlloc
+		}
+		before := heap()
+		for i := range n {
+			if _, err := s.Add(s.commitDraft(b, [][]Write{{{Verb: Put, Body: benchDoc(i%100, i)}}}), Valid); err != nil {
+				b.Fatal(err)
+			}
+		}
+		s.flush()
+		s.disk.chunks, s.disk.graph = nil, nil // a disk's
+		b.ReportMetric(float64(heap()-before)/n, "B/commit")
+		runtime.KeepAlive(s)
+	}
 }
