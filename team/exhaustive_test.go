@@ -13,7 +13,7 @@ import (
 
 // TestExhaustive: every chain of three links {add, remove, demote, promote} by and
 // about three actors, in every shape of DAG and every order of arrival, reducer
-// against model. Under the race detector two links, because it takes ten times as
+// against model, and whoever is out without a key. Under the race detector two links, because it takes ten times as
 // long and finds nothing more: the room has no goroutine. Four links take minutes:
 // TOFT_TEAM_LINKS=4, as make sim does.
 func TestExhaustive(t *testing.T) {
@@ -100,6 +100,7 @@ func (e *exhaustive) try(w *world, ms []move) {
 	next := w.grown(u, fmt.Sprint("m", len(ms)-1))
 	e.chains++
 	next.agree()
+	next.keepsSecrets()
 	e.everyOrder(next, ms)
 	e.extend(next, ms)
 }
