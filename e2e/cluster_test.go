@@ -26,6 +26,7 @@ import (
 
 var (
 	simClusters = flag.Int("sim.clusters", 1, "how many seeds TestSimulatedCluster runs")
+	simHours    = flag.Int("sim.hours", clusterHours, "how many hours TestSimulatedHours simulates")
 	simNodes    = flag.Int("sim.nodes", clusterNodes, "how many nodes TestSimulatedCluster has")
 	simTime     = flag.Duration("sim.time", clusterTime, "how long each of its clusters runs, simulated")
 )
@@ -89,6 +90,21 @@ func TestSimulatedCluster(t *testing.T) {
 	for _, seed := range seeds {
 		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) { simulateCluster(t, seed, *simNodes, *simTime) })
+		})
+	}
+}
+
+// TestSimulatedHours runs small clusters for long: four nodes, an hour each, by default
+// five of them.
+func TestSimulatedHours(t *testing.T) {
+	for i := range *simHours {
+		seed := uint64(1000 + i)
+		if *simSeed != 0 {
+			seed = *simSeed + uint64(i)
+		}
+		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) { simulateCluster(t, seed, 4, hour) })
 		})
 	}
 }

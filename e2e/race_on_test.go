@@ -4,10 +4,12 @@ package e2e_test
 
 import "time"
 
-// The simulated cluster and party by default: small where the race detector makes a minute of
-// theirs cost minutes of ours.
+// The simulated clusters and the party by default: small where the race detector makes
+// a minute of theirs cost minutes of ours.
 const (
 	clusterNodes = 5
 	clusterTime  = time.Minute
 	partySize    = 6
+	clusterHours = 1
+	hour         = 5 * time.Minute
 )
