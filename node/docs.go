@@ -50,7 +50,9 @@ func (n *Node) DBs(context.Context) iter.Seq2[api.DBInfo, error] {
 	var rows []api.DBInfo
 	for _, c := range n.ledger.Chains() {
 		for _, d := range c.Databases() {
-			rows = append(rows, n.dbInfo(d))
+			if _, here := c.State().DB(d.ID()); here {
+				rows = append(rows, n.dbInfo(d))
+			}
 		}
 	}
 	sortBy(rows, func(r api.DBInfo) string { return r.Team + "\x00" + r.Name })
@@ -103,6 +105,32 @@ func (b *dbDoor) Rename(ctx context.Context, name string) error {
 		return err
 	}
 	return doorError(b.d.Team().RenameDB(ctx, b.d.ID(), name))
+}
+
+// Move takes the database with its documents to another team.
+func (b *dbDoor) Move(ctx context.Context, team string) (api.DBInfo, error) {
+	to, err := b.n.findTeam(team)
+	switch {
+	case err != nil:
+		return api.DBInfo{}, err
+	case to == b.d.Team():
+		return api.DBInfo{}, api.ErrExists.With(fmt.Sprintf("%q is in team %q already", b.Name(), to.State().Name()), "")
+	}
+	if err := nameFree(to, b.Name()); err != nil {
+		return api.DBInfo{}, err
+	}
+	if err := b.n.ledger.Move(ctx, b.d.ID(), to.ID()); err != nil {
+		return api.DBInfo{}, doorError(err)
+	}
+	if d := b.n.ledger.Database(b.d.ID()); d != nil {
+		b.d = d
+	}
+	return b.n.dbInfo(b.d), nil
+}
+
+// Drop takes the database out of its team.
+func (b *dbDoor) Drop(ctx context.Context) error {
+	return doorError(b.d.Team().DropDB(ctx, b.d.ID()))
 }
 
 // Put makes the document read exactly as doc.

@@ -9,6 +9,7 @@ import (
 	"github.com/toftdb/toft/crdt"
 	"github.com/toftdb/toft/internal/ledger"
 	"github.com/toftdb/toft/internal/store"
+	"github.com/toftdb/toft/internal/vault"
 	"github.com/toftdb/toft/node/api"
 	"github.com/toftdb/toft/team"
 )
@@ -87,5 +88,9 @@ func keyError(err error) error {
 	if err == nil {
 		return nil
 	}
-	return api.ErrKeyLocked.Wrap(fmt.Errorf("keystore: %w", err), "nothing was changed; restore the keystore files of this directory")
+	hint := "nothing was changed; restore the keystore files of this directory"
+	if errors.Is(err, vault.ErrPassphrase) || errors.Is(err, vault.ErrLock) {
+		hint = "nothing was changed; name a readable file with the passphrase: TOFT_PASSPHRASE_FILE=FILE"
+	}
+	return api.ErrKeyLocked.Wrap(fmt.Errorf("keystore: %w", err), hint)
 }

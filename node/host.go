@@ -18,6 +18,7 @@ import (
 	"github.com/libp2p/go-libp2p/p2p/transport/tcp"
 	"github.com/multiformats/go-multiaddr"
 
+	"github.com/toftdb/toft/internal/peering"
 	"github.com/toftdb/toft/internal/store"
 	"github.com/toftdb/toft/internal/vault"
 	"github.com/toftdb/toft/internal/wire"
@@ -27,11 +28,11 @@ import (
 // office behind one NAT must not lock itself out.
 const connsPerAddress = 128
 
-// newHost constructs the only libp2p host of Toft: QUIC and TCP with TLS 1.3,
-// keyed by the device key, so that the PeerID is the device. The gate refuses
-// strangers at the handshake.
-func (n *Node) newHost(listen []string) (host.Host, error) {
-	key, err := libp2pcrypto.UnmarshalEd25519PrivateKey(n.id.PrivateKey())
+// newHost constructs a libp2p host of Toft: QUIC and TCP with TLS 1.3, keyed by the
+// device key, so that the PeerID is the device. The gate refuses strangers at the
+// handshake. There is one, and for a moment a second while recovery words act.
+func (n *Node) newHost(id *vault.Identity, gate *peering.Gate, listen []string) (host.Host, error) {
+	key, err := libp2pcrypto.UnmarshalEd25519PrivateKey(id.PrivateKey())
 	if err != nil {
 		return nil, fmt.Errorf("device key: %w", err)
 	}
@@ -51,7 +52,7 @@ func (n *Node) newHost(listen []string) (host.Host, error) {
 		// Two processes that share a port would get each other's connections.
 		libp2p.Transport(tcp.NewTCPTransport, tcp.DisableReuseport()),
 		libp2p.Security(libp2ptls.ID, libp2ptls.New),
-		libp2p.ConnectionGater(n.gate),
+		libp2p.ConnectionGater(gate),
 		libp2p.ResourceManager(resources),
 		libp2p.UserAgent("toft"),
 		libp2p.DisableMetrics(),
@@ -75,7 +76,7 @@ func (n *Node) listen(ctx context.Context) (host.Host, error) {
 		}
 	}
 	if kept := n.keptPorts(); len(kept) > 0 {
-		h, err := n.newHost(kept)
+		h, err := n.newHost(n.id, n.gate, kept)
 		if err == nil && len(h.Network().ListenAddresses()) >= len(kept) {
 			return h, nil
 		}
@@ -83,7 +84,7 @@ func (n *Node) listen(ctx context.Context) (host.Host, error) {
 			_ = h.Close() // one of the ports is taken
 		}
 	}
-	h, err := n.newHost(n.cfg.Listen)
+	h, err := n.newHost(n.id, n.gate, n.cfg.Listen)
 	if err != nil {
 		return nil, err
 	}

@@ -8,9 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/multiformats/go-multiaddr"
-	manet "github.com/multiformats/go-multiaddr/net"
-
+	"github.com/toftdb/toft/internal/peering"
 	"github.com/toftdb/toft/internal/vault"
 	"github.com/toftdb/toft/internal/wire"
 	"github.com/toftdb/toft/node/api"
@@ -107,39 +105,12 @@ func (t *teamDoor) invite(ctx context.Context, inv team.Invite, short bool, own 
 	return out, nil
 }
 
-// maxCodeAddrs is how many addresses an invitation code carries.
-const maxCodeAddrs = 2
-
-// codeAddrs chooses the addresses a code carries: public before private before
-// loopback, and of those the first of each transport, TCP first.
+// codeAddrs are the addresses an invitation carries.
 func (n *Node) codeAddrs() [][]byte {
 	if n.live.Load() == nil {
 		return nil
 	}
-	rank := func(a multiaddr.Multiaddr) int {
-		r := 0
-		if _, err := a.ValueForProtocol(multiaddr.P_TCP); err != nil {
-			r++
-		}
-		if _, err := a.ValueForProtocol(multiaddr.P_IP4); err != nil {
-			r += 2
-		}
-		switch {
-		case manet.IsPublicAddr(a):
-		case manet.IsIPLoopback(a):
-			r += 8
-		default:
-			r += 4
-		}
-		return r
-	}
-	addrs := slices.Clone(n.host.Addrs())
-	slices.SortStableFunc(addrs, func(a, b multiaddr.Multiaddr) int { return rank(a) - rank(b) })
-	var out [][]byte
-	for _, a := range addrs[:min(len(addrs), maxCodeAddrs)] {
-		out = append(out, a.Bytes())
-	}
-	return out
+	return peering.CodeAddrs(n.host.Addrs())
 }
 
 // row reports an invitation as the door shows it.

@@ -8,6 +8,8 @@ import (
 
 	"github.com/libp2p/go-libp2p/core/peer"
 
+	"github.com/toftdb/toft/block"
+	"github.com/toftdb/toft/internal/ledger"
 	"github.com/toftdb/toft/internal/peering"
 	"github.com/toftdb/toft/internal/words"
 	"github.com/toftdb/toft/node/api"
@@ -19,30 +21,46 @@ var errOffline = errors.New("the network is off (--network offline)")
 
 // Join redeems an invitation.
 func (n *Node) Join(ctx context.Context, r api.JoinRequest) (api.Joined, error) {
-	code, err := team.ParseCode(r.Code)
-	if err != nil {
-		return api.Joined{}, api.ErrInviteInvalid.Wrap(err, "copy the whole code again; spaces, dashes and case do not matter")
-	}
-	seed, err := seedOf(code, r.Seed)
-	if err != nil {
-		return api.Joined{}, err
+	share := peering.IsShareLink(r.Code)
+	var code team.Code
+	var seed []byte
+	if !share {
+		var err error
+		if code, err = team.ParseCode(r.Code); err != nil {
+			return api.Joined{}, api.ErrInviteInvalid.Wrap(err, "copy the whole code again; spaces, dashes and case do not matter")
+		}
+		if seed, err = seedOf(code, r.Seed); err != nil {
+			return api.Joined{}, err
+		}
 	}
 	if n.live.Load() == nil {
 		return api.Joined{}, api.ErrNoDaemon.Wrap(errOffline, "start it: toft daemon")
+	}
+	if share {
+		return n.pickUp(ctx, r.Code)
 	}
 	c, proof, err := n.live.Load().JoinBySeed(ctx, code, seed, r.Name)
 	if err != nil {
 		return api.Joined{}, doorError(err)
 	}
+	return n.joined(c, proof.Admitter, words.Transcript(proof.Hash())), nil
+}
+
+// joined reports the team this device has come to.
+func (n *Node) joined(c *ledger.Chain, by block.Device, words []string) api.Joined {
 	st := c.State()
-	out := api.Joined{Team: n.teamInfo(c), Words: words.Transcript(proof.Hash()), Provisional: c.Provisional()}
-	if d, ok := st.Device(proof.Admitter); ok {
+	out := api.Joined{Team: n.teamInfo(c), Words: words, Provisional: c.Provisional(), DBs: []api.DBInfo{}}
+	if d, ok := st.Device(by); ok {
 		out.AdmittedBy = memberName(st, d.Member)
 	}
-	for _, d := range c.Databases() {
-		out.DBs = append(out.DBs, n.dbInfo(d))
+	for _, info := range st.DBs() {
+		row := api.DBInfo{Name: info.Name, ID: info.ID.String(), Team: st.Name(), Indexes: []string{}}
+		if d := n.ledger.Database(info.ID); d != nil { // else it is just being opened
+			row = n.dbInfo(d)
+		}
+		out.DBs = append(out.DBs, row)
 	}
-	return out, nil
+	return out
 }
 
 // seedOf returns the seed of a code, or the one of somebody's own that was told

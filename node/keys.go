@@ -1,11 +1,12 @@
 package node
 
 import (
-	"bytes"
 	"context"
-	"errors"
-	"os"
 
+	"github.com/libp2p/go-libp2p/core/host"
+	"github.com/libp2p/go-libp2p/core/peer"
+
+	"github.com/toftdb/toft/block"
 	"github.com/toftdb/toft/internal/peering"
 	"github.com/toftdb/toft/internal/vault"
 	"github.com/toftdb/toft/node/api"
@@ -13,61 +14,25 @@ import (
 
 // openIdentity opens the keystore, or makes one on the first run. A store that has
 // teams and no keystore is not a first run: a new key could open nothing of it.
-func (n *Node) openIdentity(path string, fresh bool) (*vault.Identity, error) {
-	kind, err := vault.KeystoreLock(path)
-	first := errors.Is(err, vault.ErrNoKeystore)
-	if err != nil && !(first && fresh) {
-		return nil, keyError(err)
+func (n *Node) openIdentity(path string, fresh bool) (err error) {
+	o := vault.ChestOptions{PassphraseFile: n.cfg.PassphraseFile}
+	if n.cfg.Passphrase != nil {
+		o.Ask = func() ([]byte, error) { p, err := n.cfg.Passphrase(); return []byte(p.Reveal()), err }
 	}
-	if n.lock, err = n.lockFor(kind, first); err != nil {
-		return nil, err
-	}
-	if !first {
-		id, err := vault.OpenKeystore(path, n.lock)
-		return id, keyError(err)
-	}
-	id, err := n.newIdentity()
-	if err != nil {
-		return nil, err
-	}
-	return id, keyError(vault.CreateKeystore(path, id, n.lock))
-}
-
-// newIdentity makes the secrets of this device, around the key of a borrowed host.
-func (n *Node) newIdentity() (*vault.Identity, error) {
-	if n.cfg.Host == nil {
-		return vault.NewIdentity(n.rand)
-	}
-	key, err := hostKey(n.cfg.Host)
-	if err != nil {
-		return nil, err
-	}
-	return vault.NewIdentityOf(key, n.rand)
-}
-
-// lockFor says what keeps the keystore's key: a passphrase, which is the first line
-// of a file or asked for, or, without any question, a file beside it.
-func (n *Node) lockFor(kind vault.LockKind, first bool) (vault.Lock, error) {
-	switch {
-	case kind == vault.LockKeyring:
-		return vault.OSKeyring(), nil
-	case kind == vault.LockFile, first && n.cfg.PassphraseFile == "":
-		return vault.KeyFile(), nil
-	case n.cfg.PassphraseFile == "" && n.cfg.Passphrase != nil:
-		text, err := n.cfg.Passphrase()
-		if err != nil {
-			return vault.Lock{}, api.ErrKeyLocked.Wrap(err, "name a file with the passphrase: TOFT_PASSPHRASE_FILE=FILE")
+	if fresh {
+		o.New = func() (*vault.Identity, error) {
+			if n.cfg.Host == nil {
+				return vault.NewIdentity(n.rand)
+			}
+			key, err := hostKey(n.cfg.Host)
+			if err != nil {
+				return nil, err
+			}
+			return vault.NewIdentityOf(key, n.rand)
 		}
-		return vault.Passphrase([]byte(text.Reveal())), nil
-	case n.cfg.PassphraseFile == "":
-		return vault.Lock{}, api.ErrKeyLocked.With("the key of this device is locked by a passphrase", "name a file with the passphrase: TOFT_PASSPHRASE_FILE=FILE")
 	}
-	text, err := os.ReadFile(n.cfg.PassphraseFile)
-	if err != nil {
-		return vault.Lock{}, api.ErrKeyLocked.Wrap(err, "name a readable file with --passphrase-file")
-	}
-	line, _, _ := bytes.Cut(text, []byte("\n"))
-	return vault.Passphrase(bytes.TrimSuffix(line, []byte("\r"))), nil
+	n.chest, n.id, err = vault.OpenChest(path, o)
+	return keyError(err)
 }
 
 // LockKeys locks the keystore with a passphrase from the next start on.
@@ -75,29 +40,12 @@ func (n *Node) LockKeys(_ context.Context, passphrase api.Secret) error {
 	if passphrase == "" {
 		return api.ErrUsage.With("the passphrase is empty", "think of one, or keep the key file")
 	}
-	return n.relock(vault.Passphrase([]byte(passphrase.Reveal())))
+	return keyError(n.chest.Lock([]byte(passphrase.Reveal())))
 }
 
 // UnlockKeys lets a file beside the keystore lock it again.
 func (n *Node) UnlockKeys(_ context.Context, passphrase api.Secret) error {
-	path := n.cfg.Paths().Keystore
-	if kind, err := vault.KeystoreLock(path); err != nil || kind != vault.LockPassphrase {
-		return errors.Join(keyError(err), api.ErrUsage.With("the key of this device is locked by "+kind.String()+", not by a passphrase", ""))
-	}
-	if _, err := vault.OpenKeystore(path, vault.Passphrase([]byte(passphrase.Reveal()))); err != nil {
-		return keyError(err)
-	}
-	return n.relock(vault.KeyFile())
-}
-
-func (n *Node) relock(to vault.Lock) error {
-	n.lockMu.Lock()
-	defer n.lockMu.Unlock()
-	if err := vault.RelockKeystore(n.cfg.Paths().Keystore, n.lock, to); err != nil {
-		return keyError(err)
-	}
-	n.lock = to
-	return nil
+	return keyError(n.chest.Unlock([]byte(passphrase.Reveal())))
 }
 
 // RecoveryKit returns the words of the user's recovery kit while they are here.
@@ -128,9 +76,7 @@ func (n *Node) RecoveryKit(context.Context) (api.RecoveryKit, error) {
 
 // ForgetRecovery takes the words off this device.
 func (n *Node) ForgetRecovery(context.Context) error {
-	n.lockMu.Lock()
-	defer n.lockMu.Unlock()
-	if err := vault.ReplaceKeystore(n.cfg.Paths().Keystore, n.id.WithoutRecoverySeed(), n.lock); err != nil {
+	if err := n.chest.Replace(n.id.WithoutRecoverySeed()); err != nil {
 		return keyError(err)
 	}
 	n.forgot.Store(true)
@@ -138,13 +84,35 @@ func (n *Node) ForgetRecovery(context.Context) error {
 }
 
 // Recover takes this device into a team by the words of a recovery kit.
-func (n *Node) Recover(_ context.Context, r api.RecoverRequest) (api.Joined, error) {
+func (n *Node) Recover(ctx context.Context, r api.RecoverRequest) (api.Joined, error) {
 	var list []string
 	for _, w := range r.Words {
 		list = append(list, w.Reveal())
 	}
-	if _, err := vault.ParseRecovery(list); err != nil {
+	seed, err := vault.ParseRecovery(list)
+	if err != nil {
 		return api.Joined{}, api.ErrUsage.Wrap(err, "16 words, in their order")
 	}
-	return api.Joined{}, api.ErrFailed.With("recovery is being built", "")
+	id, err := block.ParseTeamID(r.Team)
+	if err != nil {
+		return api.Joined{}, api.ErrUsage.Wrap(err, "the whole id of the team: another member sees it with toft team show")
+	}
+	var at []peer.AddrInfo
+	for _, a := range r.Addrs {
+		info, err := peer.AddrInfoFromString(a)
+		if err != nil {
+			return api.Joined{}, api.ErrUsage.Wrap(err, "an address looks like /ip4/192.168.1.7/tcp/4001/p2p/12D3KooW…")
+		}
+		at = append(at, *info)
+	}
+	if n.live.Load() == nil {
+		return api.Joined{}, api.ErrNoDaemon.Wrap(errOffline, "start it: toft daemon")
+	}
+	c, err := n.live.Load().Recover(ctx, seed, id, at, func(id *vault.Identity, gate *peering.Gate) (host.Host, error) {
+		return n.newHost(id, gate, nil) // nobody needs to reach the words
+	})
+	if err != nil {
+		return api.Joined{}, doorError(err)
+	}
+	return n.joined(c, n.id.Device(), []string{}), nil
 }

@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/toftdb/toft/block"
 	"github.com/toftdb/toft/internal/ledger"
@@ -25,60 +24,18 @@ func (t *teamDoor) Rename(ctx context.Context, name string) error {
 	return doorError(t.c.Rename(ctx, name))
 }
 
-// found is a member or a device of a team that somebody named.
-type found struct {
-	key    block.Device
-	name   string
-	kind   string // member, device or replica
-	member block.Device
-}
-
-// find looks for a name, an id or a unique prefix of one: members first, then
-// devices. Those who were removed are found only if former says so.
-func (t *teamDoor) find(text string, former bool) (found, error) {
+// find looks for a member or device that somebody named; former: for a device that
+// was removed.
+func (t *teamDoor) find(text string, former bool) (team.Named, error) {
 	st := t.c.State()
-	var named, prefixed []found
-	offer := func(f found, name string) {
-		id := f.key.String()
-		switch {
-		case text == "":
-		case name == text || id == text || memberName(st, f.key) == text && f.kind == "member":
-			named = append(named, f)
-		case len(text) >= 12 && strings.HasPrefix(id, text):
-			prefixed = append(prefixed, f)
-		}
-	}
-	devices := st.Devices()
-	if former {
-		devices = st.FormerDevices()
-	} else {
-		for _, m := range st.Members() {
-			kind := "member"
-			if m.Role == team.RoleReplica {
-				kind = "replica"
-			}
-			offer(found{m.ID, memberName(st, m.ID), kind, m.ID}, m.Name)
-		}
-	}
-	if len(named) == 0 {
-		for _, d := range devices {
-			if !d.Recovery {
-				offer(found{d.Key, cmp.Or(d.Name, shortID(d.Key)), "device", d.Member}, d.Name)
-			}
-		}
-	}
-	all := named
-	if len(named) == 0 {
-		all = prefixed
-	}
-	sameKey := func(a, b found) bool { return a.key == b.key }
-	switch all = slices.CompactFunc(all, sameKey); len(all) {
+	fits := st.Find(text, former)
+	switch len(fits) {
 	case 1:
-		return all[0], nil
+		return fits[0], nil
 	case 0:
-		return found{}, api.ErrNotFound.With(fmt.Sprintf("no member or device %q in team %q", text, st.Name()), "toft team members and toft team devices show them")
+		return team.Named{}, api.ErrNotFound.With(fmt.Sprintf("no member or device %q in team %q", text, st.Name()), "toft team members and toft team devices show them")
 	}
-	return found{}, api.ErrUsage.With(fmt.Sprintf("%q fits %d in team %q", text, len(all), st.Name()), "give the id: toft team devices --json")
+	return team.Named{}, api.ErrUsage.With(fmt.Sprintf("%q fits %d in team %q", text, len(fits), st.Name()), "give the id: toft team devices --json")
 }
 
 // SetRole gives a member another role.
@@ -91,10 +48,10 @@ func (t *teamDoor) SetRole(ctx context.Context, member string, role api.Role) er
 	if err != nil {
 		return err
 	}
-	if m, _ := t.c.State().Member(f.member); m.Role == r {
+	if m, _ := t.c.State().Member(f.Member); m.Role == r {
 		return nil
 	}
-	return doorError(t.c.SetRole(ctx, f.member, r))
+	return doorError(t.c.SetRole(ctx, f.Member, r))
 }
 
 // Remove ends a member, a device or a replica, or tells what that would do.
@@ -104,17 +61,22 @@ func (t *teamDoor) Remove(ctx context.Context, r api.RemoveRequest) (api.Removal
 		return api.Removal{}, err
 	}
 	st := t.c.State()
-	o := ledger.RemoveOptions{WithAdmitted: r.WithAdmitted, Device: f.kind == "device"}
-	plan, err := t.c.PlanRemoval(f.key, o)
+	o := ledger.RemoveOptions{WithAdmitted: r.WithAdmitted, Device: f.Kind == team.NamedDevice}
+	plan, err := t.c.PlanRemoval(f.Key, o)
 	if err == nil && !r.DryRun {
-		plan, err = t.c.Remove(ctx, f.key, o)
+		plan, err = t.c.Remove(ctx, f.Key, o)
 	}
 	if err != nil {
 		return api.Removal{}, doorError(err)
 	}
 	out := api.Removal{
-		Target: f.name, Kind: f.kind, DryRun: r.DryRun, Devices: deviceRows(st, plan.Devices), BroughtIn: deviceRows(st, plan.BroughtIn),
+		Target: cmp.Or(f.Name, shortID(f.Key)), Kind: string(f.Kind), DryRun: r.DryRun, Devices: deviceRows(st, plan.Devices), BroughtIn: deviceRows(st, plan.BroughtIn),
 		Revokes: []string{}, Rekeys: plan.Rekeys, Databases: plan.Databases, Undoes: plan.Undoes,
+	}
+	for _, d := range st.Devices() {
+		if d.Recovery && d.Status == team.StatusActive && !slices.Contains(plan.Devices, d.Key) && out.Rekeys > 0 {
+			out.Rekeys-- // words on paper get the key too, but nobody counts them
+		}
 	}
 	for _, inv := range st.Invites() {
 		if slices.Contains(plan.Revokes, inv.Link) {
@@ -157,6 +119,21 @@ func (t *teamDoor) Adopt(ctx context.Context, device string) error {
 	if err != nil {
 		return err
 	}
-	_, err = t.c.Adopt(ctx, f.key)
+	_, err = t.c.Adopt(ctx, f.Key)
 	return doorError(err)
+}
+
+// Verify checks the whole chain on disk again.
+func (t *teamDoor) Verify(ctx context.Context) (api.VerifyReport, error) {
+	began := t.n.clock()
+	r, err := t.c.Verify(ctx)
+	if err != nil {
+		return api.VerifyReport{}, doorError(err)
+	}
+	out := api.VerifyReport{OK: len(r.Bad) == 0, Checked: int64(r.Links), Bad: []api.BadBlock{}}
+	for _, b := range r.Bad {
+		out.Bad = append(out.Bad, api.BadBlock{CID: b.ID.String(), Kind: "link", Detail: b.Why})
+	}
+	out.Seconds = t.n.clock().Sub(began).Seconds()
+	return out, nil
 }

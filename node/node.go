@@ -66,6 +66,7 @@ type Node struct {
 	clock   func() time.Time
 	rand    io.Reader
 	store   *store.Store
+	chest   *vault.Chest
 	id      *vault.Identity
 	forgot  atomic.Bool // the recovery words are no longer here
 	gate    *peering.Gate
@@ -74,9 +75,6 @@ type Node struct {
 	live    atomic.Pointer[peering.Network] // nil while offline
 	traffic *metrics.BandwidthCounter       // of our own host
 	started time.Time
-
-	lockMu sync.Mutex // held while the keystore changes
-	lock   vault.Lock // what opens it
 
 	once   sync.Once
 	closed error
@@ -126,7 +124,7 @@ func (n *Node) load(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if n.id, err = n.openIdentity(paths.Keystore, len(teams) == 0); err != nil {
+	if err := n.openIdentity(paths.Keystore, len(teams) == 0); err != nil {
 		return err
 	}
 	place, err := placeOf(paths.Store)

@@ -43,12 +43,7 @@ func (n *Node) Status(ctx context.Context) (api.Status, error) {
 		s.Teams = append(s.Teams, t)
 	}
 	for _, c := range n.ledger.Chains() {
-		if c.Provisional() {
-			s.Warnings = append(s.Warnings, api.Check{
-				ID: "join_provisional", Severity: api.Info, Title: "the join is not confirmed yet",
-				Detail: fmt.Sprintf("what you write in %q stays on this device until a second member shows the same team", c.State().Name()),
-			})
-		}
+		s.Warnings = append(s.Warnings, peering.Standing(n.ledger, n.live.Load(), c)...)
 		for _, d := range c.Databases() {
 			s.DBs = append(s.DBs, n.dbState(d))
 			s.Warnings = append(append(s.Warnings, warnings(d)...), n.doubts(d)...)
@@ -80,6 +75,10 @@ func (n *Node) dbState(d *ledger.Database) api.DBState {
 	s := api.DBState{
 		Name: i.Name, ID: i.ID, Team: i.Team, Docs: i.Docs, Bytes: i.Bytes,
 		Heads: texts(h.Heads), Digest: hex.EncodeToString(h.Digest[:]), State: api.Offline,
+	}
+	if peering.KeyMissing(n.ledger, d.Team()) {
+		s.State = api.Locked
+		return s
 	}
 	if n.live.Load() == nil {
 		return s

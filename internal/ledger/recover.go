@@ -101,6 +101,10 @@ func Recovery(o Options, seed vault.RecoverySeed) (*Ledger, error) {
 	return l, nil
 }
 
+// Store returns where the ledger lies; that of [Recovery] is in memory, and to be
+// closed after it.
+func (l *Ledger) Store() *store.Store { return l.o.Store }
+
 // Recover brings this device into a team with the words of a recovery kit: links are
 // the whole chain as somebody serves it, with the lockboxes beside it. It returns the chain here, and the link that
 // seats this device, which only this device has as yet: hand it to a member as the

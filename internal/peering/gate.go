@@ -3,7 +3,6 @@ package peering
 import (
 	"fmt"
 	"iter"
-	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -43,6 +42,9 @@ type Gate struct {
 type admitted struct {
 	chains map[block.TeamID]*ledger.Chain
 	teams  map[peer.ID][]block.TeamID
+	// words are those among them that exist on paper only: let in, for that is how
+	// somebody comes back who lost everything, and never dialled.
+	words map[peer.ID]bool
 	// until is how long strangers may knock at the join door. Zero: nobody was
 	// invited.
 	until wire.Time
@@ -62,8 +64,17 @@ func NewGate(clock func() time.Time) *Gate {
 // is to be told.
 func (g *Gate) inviting() bool { return wire.Time(g.clock().UnixMilli()) < g.now.Load().until }
 
-// Members lists the peers on any roster.
-func (g *Gate) Members() iter.Seq[peer.ID] { return maps.Keys(g.now.Load().teams) }
+// Members lists the peers on any roster that may be online.
+func (g *Gate) Members() iter.Seq[peer.ID] {
+	now := g.now.Load()
+	return func(yield func(peer.ID) bool) {
+		for p := range now.teams {
+			if !now.words[p] && !yield(p) {
+				return
+			}
+		}
+	}
+}
 
 // known reports whether the peer is on the roster of any team of ours.
 func (g *Gate) known(p peer.ID) bool {
@@ -206,13 +217,15 @@ func (n *Network) movedTo(teams []block.TeamID, from block.Hint, id block.ID) bo
 func (g *Gate) Refresh(l *ledger.Ledger) (before, next *admitted) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	next = &admitted{chains: map[block.TeamID]*ledger.Chain{}, teams: map[peer.ID][]block.TeamID{}}
+	next = &admitted{chains: map[block.TeamID]*ledger.Chain{}, teams: map[peer.ID][]block.TeamID{}, words: map[peer.ID]bool{}}
 	for _, c := range l.Chains() {
 		next.chains[c.ID()] = c
 		st := c.State()
 		for _, dev := range st.Devices() {
-			if st.Active(dev.Key) && dev.Key != l.Me() && !dev.Recovery {
-				if p := PeerOf(dev.Key); !slices.Contains(next.teams[p], c.ID()) {
+			if st.Active(dev.Key) && dev.Key != l.Me() {
+				p := PeerOf(dev.Key)
+				next.words[p] = dev.Recovery
+				if !slices.Contains(next.teams[p], c.ID()) {
 					next.teams[p] = append(next.teams[p], c.ID())
 				}
 			}

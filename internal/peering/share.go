@@ -44,6 +44,12 @@ const (
 	maxAskedForShare = 32
 )
 
+// ShareLinkOf is the link to an invite block that this device holds, at some of its
+// packed addresses.
+func ShareLinkOf(id block.ID, holder block.Device, packed [][]byte) ShareLink {
+	return ShareLink{ID: id, From: withPeer(packed, PeerOf(holder))}
+}
+
 // String returns the link.
 func (l ShareLink) String() string {
 	var b strings.Builder

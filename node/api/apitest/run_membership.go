@@ -2,6 +2,7 @@ package apitest
 
 import (
 	"context"
+	"slices"
 	"testing"
 	"time"
 
@@ -68,6 +69,10 @@ func rolesAndNames(t *testing.T, a, b api.API) {
 	after, err := fam.Rotate(ctx)
 	require.NoError(t, err)
 	require.NotEqual(t, before.Generation, after.Generation)
+	report, err := fam.Verify(ctx)
+	require.NoError(t, err)
+	require.True(t, report.OK)
+	require.Positive(t, report.Checked)
 }
 
 func removals(t *testing.T, a, b api.API) {
@@ -226,6 +231,31 @@ func homes(t *testing.T, a, _ api.API) {
 	require.NoError(t, chores.Drop(ctx))
 	_, err = a.DB(ctx, "chores")
 	require.ErrorIs(t, err, api.ErrNotFound)
+}
+
+func recovery(t *testing.T, a, b api.API) {
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	fam, _, notes := joined(t, a, b)
+	put(t, notes, api.Doc{"_id": "old"})
+	kit, err := a.RecoveryKit(ctx)
+	require.NoError(t, err)
+	at := addrsOf(t, a)
+	wrong := slices.Clone(kit.Words)
+	wrong[0], wrong[1] = wrong[1], wrong[0]
+	if wrong[0] != wrong[1] {
+		_, err = b.Recover(ctx, api.RecoverRequest{Words: wrong, Team: fam.ID(), Addrs: at})
+		require.ErrorIs(t, err, api.ErrUsage, "the words have a check")
+	}
+	_, err = b.Recover(ctx, api.RecoverRequest{Words: kit.Words, Team: "fam", Addrs: at})
+	require.Error(t, err)
+}
+
+func addrsOf(t *testing.T, a api.API) []string {
+	t.Helper()
+	s, err := a.Status(t.Context())
+	require.NoError(t, err)
+	return s.Network.Addrs
 }
 
 func secrets(t *testing.T, a, _ api.API) {
