@@ -26,15 +26,20 @@ bench: ## benchmarks; BENCH=regexp chooses, then the workload of bench/ beside g
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem ./...
 	$(GO) -C bench run . $(BENCHFLAGS)
 
-sim: ## whole nodes on a simulated network, SIMS seeds
-	$(GO) test -count=1 -run 'Simulated' -timeout 60m -v ./e2e -sim.seeds=$(SIMS)
+sim: ## worlds replayed from a seed; whole nodes on a simulated network; the chain against its model
+	$(GO) test -count=1 -timeout 60m -v ./internal/sim -sim.seeds=100000
+	$(GO) test -count=1 -timeout 60m -v -run 'TestSimulatedTeam$$' ./e2e -sim.seeds=$(SIMS)
+	$(GO) test -count=1 -timeout 180m -v -run 'TestSimulatedCluster$$' ./e2e -sim.nodes=6 -sim.time=2h -sim.clusters=100
+	$(GO) test -count=1 -timeout 120m -v -run 'TestSimulatedCluster$$' ./e2e -sim.nodes=20 -sim.time=1h -sim.clusters=2
+	$(GO) test -race -count=1 -timeout 120m -v -run 'TestSimulatedParty$$' ./e2e -party.peers=50
+	TOFT_TEAM_LINKS=4 TOFT_TEAM_SOUPS=1000000 $(GO) test -count=1 -timeout 120m -run 'TestModel$$|TestExhaustive' -v ./team
 
 fuzz: ## every decoder of outside bytes for FUZZTIME each
 	@.ci/fuzz $(FUZZTIME)
 
 crash: ## power loss at every operation of CRASHES workloads, and kill -9 of a real process
 	$(GO) test -count=1 -run 'Crash|Failing|Rotten' -timeout 60m ./internal/store -crash.rounds=$(CRASHES)
-	$(GO) test -count=1 -run 'Killed' -timeout 60m -v ./e2e
+	$(GO) test -count=1 -run 'Killed' -timeout 120m -v ./e2e -crash.docs=100000
 
 bugs: ## plant every listed bug and prove that a test catches it
 	$(GO) test -count=1 -run TestPlantedBugs -timeout 60m -v ./internal/planted -bugs
