@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -18,6 +19,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/protocol"
 	"github.com/libp2p/go-libp2p/p2p/net/swarm"
+	"github.com/multiformats/go-multiaddr"
 	"github.com/stretchr/testify/require"
 
 	"github.com/toftdb/toft/block"
@@ -186,19 +188,30 @@ func (d *device) join(by *device, c *ledger.Chain) (*ledger.Chain, *ledger.Datab
 	return d.use(by, c, inv, key)
 }
 
-func (d *device) use(by *device, c *ledger.Chain, inv team.Invitation, key *vault.Identity) (*ledger.Chain, *ledger.Database) {
+// admittedBy has d admitted and returns the link that seats it; it pulls nothing.
+func (d *device) admittedBy(by *device, c *ledger.Chain, inv team.Invitation, key *vault.Identity) block.ID {
+	return d.admission(by, c, inv, key).Admit
+}
+
+func (d *device) admission(by *device, c *ledger.Chain, inv team.Invitation, key *vault.Identity) message.Result {
 	d.t.Helper()
 	p := team.Proof{
 		Team: code20(c.ID()), Invite: inv.ID, Kind: inv.Kind, Role: inv.Role, Device: d.id.Device(), BoxKey: d.id.BoxKey(),
 		Name: d.o.User, DeviceName: d.o.Device, R: [32]byte{1}, Nonce: [32]byte{1}, Admitter: by.id.Device(),
 	}
 	if inv.Kind != team.InviteMember {
-		p.Name = ""
+		p.Name = "" // of a member only
 	}
 	p.Commit = team.Commit(p.Device, p.BoxKey, p.Name, p.DeviceName, p.R)
 	p.InviteSig, p.DeviceSig = key.Sign(block.ForJoin, p.Signed()), d.id.Sign(block.ForJoin, p.Signed())
 	r := by.admit(d.t.Context(), c, inv, p)
 	require.Zero(d.t, r.Error)
+	return r
+}
+
+func (d *device) use(by *device, c *ledger.Chain, inv team.Invitation, key *vault.Identity) (*ledger.Chain, *ledger.Database) {
+	d.t.Helper()
+	r := d.admission(by, c, inv, key)
 	hosttest.Connect(d.t, d.host, by.host)
 	mine, err := d.enter(within(d.t), by.host.ID(), r.Team, promised(d.t.Context(), d.ledger, r.Admit))
 	require.NoError(d.t, err)
@@ -284,6 +297,61 @@ func request(t testing.TB, s network.Stream, req message.Request) message.Respon
 // it. Connections that are open stay.
 func (d *device) deaf() {
 	d.host.Network().(*swarm.Swarm).ListenClose(d.host.Network().ListenAddresses()...)
+}
+
+// apart cuts devices off from each other, for as long as nobody listens.
+func apart(t testing.TB, ds ...*device) {
+	t.Helper()
+	for _, d := range ds {
+		d.deaf()
+	}
+	for i, d := range ds {
+		for _, x := range ds[:i] {
+			_ = d.host.Network().ClosePeer(x.host.ID())
+		}
+	}
+	hosttest.Wait(t, "nobody to be connected", func() bool {
+		for i, d := range ds {
+			for _, x := range ds[:i] {
+				// A dial that was under way may still have come through.
+				_ = d.host.Network().ClosePeer(x.host.ID())
+				if d.host.Network().Connectedness(x.host.ID()) == network.Connected {
+					return false
+				}
+			}
+		}
+		return true
+	})
+}
+
+// together has devices listen again and connects them all.
+func together(t testing.TB, ds ...*device) {
+	t.Helper()
+	for _, d := range ds {
+		at, err := multiaddr.NewMultiaddr(hosttest.TCP)
+		require.NoError(t, err)
+		require.NoError(t, d.host.Network().Listen(at))
+	}
+	for i, d := range ds {
+		for _, x := range ds[:i] {
+			// Who is out is cut off again, at once.
+			_ = d.host.Connect(within(t), peer.AddrInfo{ID: x.host.ID(), Addrs: x.host.Addrs()})
+		}
+	}
+}
+
+// agree waits until all hold the same chain, and returns it as the first sees it.
+func agree(t testing.TB, chains ...*ledger.Chain) *team.State {
+	t.Helper()
+	hosttest.Wait(t, "one chain", func() bool {
+		for _, c := range chains[1:] {
+			if !slices.Equal(c.Heads(), chains[0].Heads()) {
+				return false
+			}
+		}
+		return true
+	})
+	return chains[0].State()
 }
 
 // hour is one hour as messages count time.

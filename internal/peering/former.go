@@ -30,7 +30,7 @@ const (
 // Removal says which link put a device off a team, and who wrote it.
 type Removal struct {
 	Link block.ID
-	By   block.Device
+	By   block.Device // zero: a member says so, and we missed too much to check it
 }
 
 // ending finds the link that put a device off the team: the removal of it or its
@@ -137,23 +137,23 @@ func (n *Network) dismissed(c *ledger.Chain, data []byte) {
 	if _, err := c.Receive(n.ctx, [][]byte{data}); err != nil {
 		n.o.Log.Debug("removal not taken in", "team", c.ID(), "err", err)
 	}
-	if !c.Seated() {
-		return
-	}
 	u, err := block.Parse(data)
-	if err != nil || u.Kind != block.KindLink || !c.State().Active(u.Author) {
+	if err != nil || !c.Seated() || c.Has(u.ID) {
+		return // the chain knows better
+	}
+	if u.Kind != block.KindLink || !c.State().Active(u.Author) {
 		return
 	}
-	gen, ok := c.Generation(u.GenerationHint)
-	if !ok {
-		return
-	}
-	if _, err := u.Verify(c.ID(), gen); err != nil {
-		return
+	said := Removal{Link: u.ID}
+	if gen, ok := c.Generation(u.GenerationHint); ok {
+		if _, err := u.Verify(c.ID(), gen); err != nil {
+			return
+		}
+		said.By = u.Author
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.told[c.ID()] = Removal{u.ID, u.Author}
+	n.told[c.ID()] = said
 }
 
 // RemovedBy returns the link that put this device off a team, and who wrote it: as the
