@@ -358,3 +358,5 @@ func agree(t testing.TB, chains ...*ledger.Chain) *team.State {
 const hour = wire.Time(time.Hour / time.Millisecond)
 
 func connect(t testing.TB, a, b *device) { t.Helper(); hosttest.Connect(t, a.host, b.host) }
+
+func addrInfo(d *device) peer.AddrInfo { return peer.AddrInfo{ID: d.host.ID(), Addrs: d.host.Addrs()} }

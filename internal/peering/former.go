@@ -1,6 +1,8 @@
 package peering
 
 import (
+	"bytes"
+	"context"
 	"slices"
 	"time"
 
@@ -47,9 +49,9 @@ func ending(c *ledger.Chain, dev block.Device) (Removal, bool) {
 		if !ok {
 			return Removal{}, false
 		}
-		invite := cameBy(log, d.Seat)
+		invite, inviter := cameBy(log, st, d.Seat)
 		for _, e := range slices.Backward(log) {
-			if e.Valid && ends(e, d, invite) {
+			if e.Valid && ends(e, d, invite, inviter) {
 				return Removal{e.ID, e.By}, true
 			}
 		}
@@ -61,18 +63,24 @@ func ending(c *ledger.Chain, dev block.Device) (Removal, bool) {
 	return Removal{}, false
 }
 
-// cameBy returns the invitation behind a seat, zero if there is none.
-func cameBy(log []team.Entry, seat block.ID) block.ID {
-	for _, e := range log {
-		if a, ok := e.Content.(team.Admit); ok && e.ID == seat {
-			return a.Invite
+// cameBy returns the invitation behind a seat, zero if there is none, and, if the
+// invitation does not count, the member who wrote it.
+func cameBy(log []team.Entry, st *team.State, seat block.ID) (invite block.ID, inviter block.Device) {
+	for _, e := range slices.Backward(log) {
+		a, ok := e.Content.(team.Admit)
+		switch {
+		case ok && e.ID == seat:
+			invite = a.Invite
+		case e.ID == invite && !e.Valid:
+			d, _ := st.Device(e.By)
+			inviter = d.Member
 		}
 	}
-	return block.ID{}
+	return invite, inviter
 }
 
 // ends reports whether a link that counts is one that put d out.
-func ends(e team.Entry, d team.Device, invite block.ID) bool {
+func ends(e team.Entry, d team.Device, invite block.ID, inviter block.Device) bool {
 	by := func(r team.Removal) bool { return !invite.IsZero() && slices.Contains(r.Revokes, invite) }
 	switch x := e.Content.(type) {
 	case team.RemoveMember:
@@ -81,6 +89,8 @@ func ends(e team.Entry, d team.Device, invite block.ID) bool {
 		return x.Target == d.Key || by(x.Removal)
 	case team.RemoveReplica:
 		return x.Device == d.Key
+	case team.SetRole:
+		return !inviter.IsZero() && x.Member == inviter
 	case team.Revoke:
 		return x.Invite == invite
 	case team.Admit:
@@ -110,7 +120,7 @@ func (n *Network) serveFormer(s network.Stream) {
 
 // notice is the answer to a device that was in a team and is out; false for all
 // others, who learn nothing.
-func (n *Network) notice(c *ledger.Chain, p peer.ID) (message.TeamResponse, bool) {
+func (n *Network) notice(c *ledger.Chain, p peer.ID, q message.TeamRequest) (message.TeamResponse, bool) {
 	dev, ok := DeviceOf(p)
 	if !ok {
 		return message.TeamResponse{}, false
@@ -124,13 +134,72 @@ func (n *Network) notice(c *ledger.Chain, p peer.ID) (message.TeamResponse, bool
 		n.o.Log.Error("own chain cannot be served", "team", c.ID(), "err", err)
 		return message.TeamResponse{}, false
 	}
+	if slices.ContainsFunc(q.ChainHeads, func(id block.ID) bool { return !c.Has(id) }) {
+		n.hearOut(c, p, u.Links[:u.Parents])
+	}
 	return message.TeamResponse{Team: c.ID(), Removed: u.Data()}, true
+}
+
+// Somebody who is out here may be on the team by links that we lack: who is senior
+// stays, however late his link arrives. He appeals by naming them; we pull his links,
+// and his links only, from below the one that put him out, so that even the question
+// tells nothing newer.
+//
+//	senior ── appeal: heads ──▶ us ── notice ──▶ senior
+//	senior ◀── since the removal's parents? ── us;  links ──▶ judged like any
+
+// hearEvery is how often one device that is out is heard.
+const hearEvery = 5 * time.Second
+
+// hearOut pulls the links of a device that is out, not often.
+func (n *Network) hearOut(c *ledger.Chain, p peer.ID, since []block.ID) {
+	n.mu.Lock()
+	now, k := n.o.Clock(), pairing{c.ID(), p}
+	tooSoon := now.Sub(n.pleas[k]).Abs() < hearEvery || len(n.pleas) > maxKnockers
+	if !tooSoon {
+		n.pleas[k] = now
+	}
+	n.mu.Unlock()
+	if tooSoon {
+		return
+	}
+	n.run("plea", func() {
+		ctx, cancel := context.WithTimeout(n.ctx, roundTime)
+		defer cancel()
+		s, err := n.open(ctx, p, message.SyncProtocol)
+		if err != nil {
+			return
+		}
+		defer s.Close()
+		defer context.AfterFunc(ctx, func() { _ = s.Reset() })()
+		heads := slices.Clone(since)
+		slices.SortFunc(heads, func(a, b block.ID) int { return bytes.Compare(a[:], b[:]) })
+		resp, err := ask(s, message.Request{Teams: []message.TeamRequest{{Team: c.ID(), ChainHeads: heads}}})
+		if err != nil || len(resp.Teams) != 1 || resp.Teams[0].Team != c.ID() {
+			return
+		}
+		if added, err := c.Receive(ctx, resp.Teams[0].Links); added > 0 || err != nil {
+			n.o.Log.Debug("links of a device that was out", "team", c.ID(), "peer", p, "added", added, "err", err)
+		}
+	})
+}
+
+// appeal tells a peer that holds us for out which links it lacks.
+func (n *Network) appeal(ctx context.Context, p peer.ID, c *ledger.Chain) error {
+	s, err := n.open(ctx, p, message.SyncProtocol)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	defer context.AfterFunc(ctx, func() { _ = s.Reset() })()
+	_, err = ask(s, message.Request{Teams: []message.TeamRequest{{Team: c.ID(), ChainHeads: c.Heads()}}})
+	return err
 }
 
 // dismissed takes the link that a peer says put us out. If it fits on our chain, the
 // chain says so from now on. If not (we missed what came before), it counts for status
 // only, and only as the word of somebody who is on the team as we know it.
-func (n *Network) dismissed(c *ledger.Chain, data []byte) {
+func (n *Network) dismissed(ctx context.Context, p peer.ID, c *ledger.Chain, data []byte) {
 	n.mu.Lock()
 	n.over[c.ID()] = true
 	n.mu.Unlock()
@@ -138,8 +207,14 @@ func (n *Network) dismissed(c *ledger.Chain, data []byte) {
 		n.o.Log.Debug("removal not taken in", "team", c.ID(), "err", err)
 	}
 	u, err := block.Parse(data)
-	if err != nil || !c.Seated() || c.Has(u.ID) {
-		return // the chain knows better
+	if err != nil || !c.Seated() {
+		return // the chain says so now
+	}
+	if c.Has(u.ID) { // the removal does not count, and they do not know it
+		if err := n.appeal(ctx, p, c); err != nil {
+			n.o.Log.Debug("appeal not heard", "team", c.ID(), "peer", p, "err", err)
+		}
+		return
 	}
 	if u.Kind != block.KindLink || !c.State().Active(u.Author) {
 		return

@@ -48,6 +48,12 @@ func newJoiner(t testing.TB, code team.Code) *joiner {
 	return j
 }
 
+// quiet waits until no join is in progress.
+func (d *device) quiet() {
+	d.t.Helper()
+	hosttest.Wait(d.t, "the places to be free", func() bool { return d.door.held() == 0 })
+}
+
 // offer opens a join and returns what the admitter says to it.
 func (j *joiner) offer(to *device) (network.Stream, team.Proof, message.Challenge) {
 	j.t.Helper()
@@ -136,12 +142,14 @@ func TestHostileJoiners(t *testing.T) {
 			require.False(t, ok)
 		},
 		"an answer that was recorded": func(t *testing.T) {
-			_, p, ch := j.offer(a)
+			s, p, ch := j.offer(a)
 			recorded := j.proof(p, ch)
+			require.NoError(t, s.Reset())
 			s, _, fresh := j.offer(a)
 			require.NotEqual(t, ch.Nonce, fresh.Nonce)
 			_, ok := result(t, s, recorded)
 			require.False(t, ok, "sealed for another nonce")
+			a.quiet()
 			s, p2, fresh := j.offer(a)
 			p2.Nonce = ch.Nonce
 			r, ok := result(t, s, j.proof(p2, fresh))
@@ -175,6 +183,7 @@ func TestHostileJoiners(t *testing.T) {
 			require.Equal(t, message.Result{Error: message.JoinWrongSeed}, r)
 		},
 	} {
+		a.quiet() // what is over on this side may not be on the other yet
 		t.Run(name, story)
 	}
 	require.Equal(t, before, c.Heads(), "no link came of all this")
@@ -267,7 +276,7 @@ func TestOnlyFourJoinsAtOnce(t *testing.T) {
 	for _, s := range open {
 		require.NoError(t, s.Reset())
 	}
-	hosttest.Wait(t, "the places to be free", func() bool { return a.door.held() == 0 })
+	a.quiet()
 	newDevice(t, "bob").redeem(code)
 }
 

@@ -98,6 +98,7 @@ type Network struct {
 	served     map[peer.ID]int                          // sync streams being answered
 	told       map[block.TeamID]Removal                 // what a peer said of our own removal
 	over       map[block.TeamID]bool                    // a member holds us for out, and says why
+	pleas      map[pairing]time.Time                    // when a device that is out was heard
 	showed     map[acquaintance]block.ID                // which record a connected peer was given
 	wanted     map[pairing]time.Time                    // when a peer was asked for blocks of keys
 
@@ -123,7 +124,9 @@ func Start(o Options) (*Network, error) {
 		doubts:     newDoubts(),
 		announcers: map[block.TeamID]*announcer{}, pulls: map[block.TeamID]int{},
 		tips: map[block.DBID]map[block.Device][32]byte{}, blamed: map[peer.ID]bool{}, served: map[peer.ID]int{},
-		told: map[block.TeamID]Removal{}, over: map[block.TeamID]bool{}, showed: map[acquaintance]block.ID{}, dials: make(chan struct{}, 1), wanted: map[pairing]time.Time{}, follows: make(chan *ledger.Chain, 64),
+		follows: make(chan *ledger.Chain, 64), dials: make(chan struct{}, 1), wanted: map[pairing]time.Time{},
+		told: map[block.TeamID]Removal{}, over: map[block.TeamID]bool{}, pleas: map[pairing]time.Time{},
+		showed: map[acquaintance]block.ID{},
 	}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	if err := n.start(); err != nil {
@@ -308,6 +311,7 @@ func (n *Network) met(p peer.ID) {
 func (n *Network) left(p peer.ID) {
 	n.mu.Lock()
 	maps.DeleteFunc(n.wanted, func(k pairing, _ time.Time) bool { return k.peer == p })
+	maps.DeleteFunc(n.pleas, func(_ pairing, at time.Time) bool { return n.o.Clock().Sub(at).Abs() > hearEvery })
 	maps.DeleteFunc(n.showed, func(k acquaintance, _ block.ID) bool { return k.to == p })
 	n.mu.Unlock()
 	if n.gate.known(p) {

@@ -260,7 +260,7 @@ func (n *Network) compare(s network.Stream, c *ledger.Chain, p peer.ID) (equal b
 	}
 	n.gave(p, riders)
 	if out := resp.Teams[0].Removed; len(out) > 0 {
-		n.dismissed(c, out)
+		n.dismissed(n.ctx, p, c, out)
 		return false, nil
 	}
 	if equal = resp.Teams[0].Equal; equal {

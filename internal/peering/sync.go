@@ -86,7 +86,7 @@ func (n *Network) pullTeams(ctx context.Context, p peer.ID, s network.Stream) (p
 		case c == nil || !slices.Contains(teams, t.Team):
 			continue // to ask on would tell what we hold of a team that p is not in
 		case len(t.Removed) > 0:
-			n.dismissed(c, t.Removed)
+			n.dismissed(ctx, p, c, t.Removed)
 			continue
 		case t.Equal:
 			n.believed(c)
@@ -120,7 +120,7 @@ func (n *Network) pullTeam(ctx context.Context, p peer.ID, s network.Stream, c *
 		}
 		t := resp.Teams[0]
 		if len(t.Removed) > 0 {
-			n.dismissed(c, t.Removed) // since the question before
+			n.dismissed(ctx, p, c, t.Removed) // since the question before
 			return progressed, nil
 		}
 		n.receive(c, p, t.Receipts)
@@ -396,8 +396,9 @@ func (n *Network) answer(p peer.ID, req message.Request) message.Response {
 		if c == nil {
 			continue
 		}
-		if !n.gate.Shares(p, q.Team) && !planted.Bug("gate-answers-other-teams") {
-			if r, ok := n.notice(c, p); ok {
+		shares := n.gate.Shares(p, q.Team)
+		if !shares && !planted.Bug("gate-answers-other-teams") {
+			if r, ok := n.notice(c, p, q); ok {
 				resp.Teams = append(resp.Teams, r)
 			}
 			continue
@@ -407,7 +408,7 @@ func (n *Network) answer(p peer.ID, req message.Request) message.Response {
 		if err != nil {
 			n.o.Log.Error("own chain cannot be served", "team", c.ID(), "err", err)
 		}
-		if !n.gate.Shares(p, q.Team) {
+		if shares && !n.gate.Shares(p, q.Team) {
 			continue // put out meanwhile: what was gathered may be newer than that
 		}
 		if !r.Equal && !replicate.Compares(q) {
