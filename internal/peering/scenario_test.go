@@ -59,6 +59,11 @@ func adminTrio(t *testing.T) (a, b, c *device, onA, onB, onC *ledger.Chain) {
 	for _, d := range []*device{b, c} {
 		promote(t, onA, d)
 	}
+	// Everybody has published what he publishes by himself, his words on paper: what is
+	// written after this, the test writes.
+	for _, c := range []*ledger.Chain{onA, onB, onC} {
+		hosttest.Wait(t, "the words on paper of all", func() bool { return len(c.State().Devices()) == 6 })
+	}
 	agree(t, onA, onB, onC)
 	return
 }
