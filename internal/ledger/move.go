@@ -167,15 +167,15 @@ func (l *Ledger) Move(ctx context.Context, db block.DBID, to block.TeamID) error
 	if err := from.check(team.RemoveDB{DB: db}); err != nil {
 		return err
 	}
-	heads, err := d.vouch(ctx, false)
-	if err != nil {
-		return err
+	if _, err := d.vouch(ctx, false); err != nil {
+		return err // told before anybody's write is held up
 	}
 	// Between these heads and the new home nothing may be acknowledged: it would be
 	// outside the base.
 	d.hold(true)
 	defer d.hold(false)
-	if heads, err = d.vouch(ctx, false); err != nil {
+	heads, err := d.vouch(ctx, false)
+	if err != nil {
 		return err
 	}
 	base := &team.Base{Team: from.id, Heads: heads}

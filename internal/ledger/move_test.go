@@ -20,7 +20,7 @@ func TestADatabaseMovesWithItsHistory(t *testing.T) {
 	from, db := ann.found("old")
 	other := ann.addDB(from, "other")
 	put(t, other, "private", "1")
-	_, bobDB := ann.join(from, bob)
+	ann.join(from, bob)
 	daveFrom, _ := ann.join(from, dave)
 	put(t, db, "a", large("a"))
 	_, err := from.Rotate(t.Context())

@@ -347,7 +347,7 @@ func TestAdoptedWorkIsKept(t *testing.T) {
 func TestManyLockboxesTravelBesideTheLink(t *testing.T) {
 	ann, bob, eve := newDevice(t, "ann"), newDevice(t, "bob"), newDevice(t, "eve")
 	c, db := ann.found("fam")
-	bobs, bobDB := ann.join(c, bob)
+	bobs, _ := ann.join(c, bob)
 	ann.join(c, eve)
 	for range 18 {
 		ann.admit(c, newDevice(t, "x"), team.InviteMember)
@@ -361,7 +361,7 @@ func TestManyLockboxesTravelBesideTheLink(t *testing.T) {
 	wanted := bobs.Wanted()
 	require.NotEmpty(t, wanted)
 	bob.restart()
-	bobs, bobDB = bob.only()
+	bobs, bobDB := bob.only()
 	require.Equal(t, wanted, bobs.Wanted())
 	ann.tell(c, bob) // parked links are not kept
 	all := ann.blocks()

@@ -16,9 +16,10 @@ const (
 	// dialsAtOnce bounds the members dialled at the same time.
 	dialsAtOnce = 16
 	// firstPause is how long after a round of dials the next one comes; it grows by
-	// half each time, up to lastPause.
+	// half each time, up to lastPause: with dialTime less than half a minute, after
+	// which a network that came back shall be in use.
 	firstPause = time.Second
-	lastPause  = 30 * time.Second
+	lastPause  = 20 * time.Second
 	// bellPause lets what rings together be one round.
 	bellPause = 200 * time.Millisecond
 )

@@ -110,10 +110,6 @@ type Network struct {
 	lifeMu sync.Mutex // orders begin against Close
 }
 
-// maxPause bounds the pause between two dials of a member: with [dialTime] less than
-// half a minute, after which a network that came back shall be in use.
-const maxPause = 20 * time.Second
-
 // Start puts the ledger on the host.
 func Start(o Options) (*Network, error) {
 	n := &Network{

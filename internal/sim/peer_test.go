@@ -22,9 +22,9 @@ func (v view) Stored(id block.ID) ([]byte, error) {
 func (v view) Summary() [32]byte {
 	return message.Summary(v.Heads(), []message.DBHeads{v.d.heads()})
 }
-func (v view) Replicas() []replicate.Replica { return []replicate.Replica{replica{v.d}} }
+func (v view) Replicas() []replicate.Replica { return []replicate.Replica{replica(v)} }
 func (v view) Replica(id block.DBID) (replicate.Replica, bool) {
-	return replica{v.d}, id == v.d.w.tmpl.db
+	return replica(v), id == v.d.w.tmpl.db
 }
 
 type replica struct{ d *device }
