@@ -23,6 +23,7 @@ import (
 	"os/signal"
 	"regexp"
 	"runtime"
+	"runtime/pprof"
 	"strconv"
 	"strings"
 	"time"
@@ -32,6 +33,7 @@ import (
 type config struct {
 	run      *regexp.Regexp
 	systems  []system
+	profile  string
 	dir      string // where stores are made; removed afterwards
 	docs     int    // documents of local scenarios
 	large    int    // documents of the random get, reopen and RSS
@@ -74,6 +76,17 @@ func run(ctx context.Context, args []string) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
+	if c.profile != "" {
+		to, err := os.Create(c.profile)
+		if err != nil {
+			return err
+		}
+		defer to.Close()
+		if err := pprof.StartCPUProfile(to); err != nil {
+			return err
+		}
+		defer pprof.StopCPUProfile()
+	}
 	b := &bench{config: c, out: os.Stdout, tmp: dir}
 	b.say(row{Scenario: "machine", Note: fmt.Sprintf("%s, %s/%s, %d cores, load %s, %s", runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), load(), time.Now().UTC().Format(time.RFC3339))})
 	for _, s := range scenarios() {
@@ -109,6 +122,7 @@ func parse(args []string) (config, error) {
 	f.IntVar(&c.peers, "peers", 10, "peers of converge")
 	f.IntVar(&c.each, "each", 100, "documents each of them puts")
 	f.DurationVar(&c.patience, "patience", 3*time.Minute, "how long to wait for a sync before it counts as not finished")
+	f.StringVar(&c.profile, "cpuprofile", "", "write a CPU profile of the whole run to this file")
 	list := f.Bool("list", false, "print the scenarios and end")
 	if err := f.Parse(args); err != nil {
 		return c, err

@@ -58,6 +58,7 @@ func (d *Database) Commit(ctx context.Context, in []Candidate) (Outcome, error) 
 }
 
 func (d *Database) commit(ctx context.Context, in []Candidate) (Outcome, error) {
+	ahead := d.unsealAhead(in)
 	d.writing.Lock()
 	defer d.writing.Unlock()
 	var out Outcome
@@ -71,7 +72,7 @@ func (d *Database) commit(ctx context.Context, in []Candidate) (Outcome, error) 
 	var ready []judged
 	inBatch := map[block.ID]*crdt.Commit{}
 	known := func(id block.ID) bool { return inBatch[id] != nil || d.Has(id) }
-	for _, c := range in {
+	for i, c := range in {
 		u, err := block.Parse(c.Data)
 		if err == nil && (u.Kind != block.KindCommit || u.DB != d.id) {
 			err = fmt.Errorf("%w: not a commit of this database", block.ErrMalformed)
@@ -87,7 +88,7 @@ func (d *Database) commit(ctx context.Context, in []Candidate) (Outcome, error) 
 			out.Missing = append(out.Missing, lacking...)
 			continue
 		}
-		j, err := d.judge(u, c.Linked, inBatch)
+		j, err := d.judgeAhead(ahead[i], u, c.Linked, inBatch)
 		var need *needError
 		switch {
 		case errors.As(err, &need):

@@ -139,6 +139,7 @@ func (a *announcer) sayLoop() {
 			return
 		case <-a.bell:
 			pause = againTime
+			a.gather()
 		case <-again.C:
 			if a.allAgree() {
 				continue
@@ -159,6 +160,27 @@ func (a *announcer) sayLoop() {
 		if pause <= maxAgain {
 			again.Reset(pause)
 		}
+	}
+}
+
+// gatherTime is how long news gather before a crowd is told: every announcement
+// makes each of them pull once.
+const gatherTime = 20 * time.Millisecond
+
+// gather waits for more to say, if many would listen.
+func (a *announcer) gather() {
+	if len(a.peers()) <= maxInlinePeers {
+		return
+	}
+	wait := time.NewTimer(gatherTime)
+	defer wait.Stop()
+	select {
+	case <-wait.C:
+	case <-a.n.ctx.Done():
+	}
+	select {
+	case <-a.bell: // said with the others
+	default:
 	}
 }
 
