@@ -3,6 +3,8 @@ package peering
 import (
 	"context"
 	"io"
+	"maps"
+	"slices"
 	"testing"
 	"time"
 
@@ -85,17 +87,21 @@ func (d *device) revokeAll(c *ledger.Chain) {
 	}
 }
 
-// Refresh knows the roster: members in, ourselves and the recovery words not.
+// Refresh knows the roster: members in, ourselves not; recovery words may come in, and
+// are never dialled, for they are on paper only.
 func TestRosterIsThePicture(t *testing.T) {
 	t.Parallel()
 	a, b := newDevice(t, "ann"), newDevice(t, "bob")
 	c, _ := a.found("fam")
 	require.False(t, a.gate.known(b.host.ID()))
-	require.Empty(t, a.gate.now.Load().teams, "neither ourselves nor the recovery words are a peer")
+	require.Empty(t, slices.Collect(a.gate.Members()), "neither ourselves nor the recovery words are dialled")
+	require.Contains(t, a.gate.now.Load().words, slices.Collect(maps.Keys(a.gate.now.Load().teams))[0])
+	require.NotContains(t, a.gate.now.Load().teams, a.host.ID())
 	b.join(a, c)
 	before, next := a.gate.Refresh(a.ledger)
 	require.Equal(t, before.teams, next.teams, "asked twice, the same")
-	require.Equal(t, map[peer.ID][]block.TeamID{b.host.ID(): {c.ID()}}, next.teams)
+	require.Equal(t, []peer.ID{b.host.ID()}, slices.Collect(a.gate.Members()))
+	require.Equal(t, []block.TeamID{c.ID()}, next.teams[b.host.ID()])
 	require.True(t, a.gate.InterceptSecured(network.DirInbound, b.host.ID(), nil))
 	require.True(t, a.gate.Shares(b.host.ID(), c.ID()))
 	require.False(t, a.gate.Shares(b.host.ID(), block.TeamID{1}))
