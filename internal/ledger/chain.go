@@ -37,6 +37,7 @@ type Chain struct {
 	made    map[block.Generation][]block.ID   // links in log that made one → their parents
 	closed  map[block.Generation]*block.Block // those whose history layer was not opened yet
 	wanted  map[block.ID]*block.Block         // blocks that a link names and that are not here
+	news    chan struct{}                     // closed at the next change
 	info    info
 	waits   waiting
 	cuts    bool     // there is a link that takes something away
@@ -82,6 +83,8 @@ func (c *Chain) publish() {
 func (c *Chain) settled() {
 	c.n.follow(c)
 	c.mu.Lock()
+	close(c.news)
+	c.news = make(chan struct{})
 	moved := c.moved
 	c.moved = false
 	c.mu.Unlock()
@@ -370,7 +373,7 @@ func (n *Ledger) newChain(u *block.Unverified) (*Chain, error) {
 	c := &Chain{
 		n: n, id: block.TeamID(b.ID), log: log, parked: map[block.ID]*block.Unverified{},
 		made:   map[block.Generation][]block.ID{block.Generation(b.ID): nil},
-		closed: map[block.Generation]*block.Block{}, wanted: map[block.ID]*block.Block{},
+		closed: map[block.Generation]*block.Block{}, wanted: map[block.ID]*block.Block{}, news: make(chan struct{}),
 	}
 	c.state.Store(log.State())
 	c.gens.Store(b.ID.Hint(), block.Generation(b.ID))

@@ -289,6 +289,14 @@ func (c *Chain) history(b *block.Block) int {
 	return added
 }
 
+// coming reports whether blocks with keys are still to come, and returns a channel
+// that is closed when the chain changes.
+func (c *Chain) coming() (<-chan struct{}, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.news, len(c.wanted) > 0
+}
+
 // Wanted lists the blocks that links of this chain name and that are not here: more
 // lockboxes than fit into a link, and invite blocks. Every member holds them, so
 // that a key is to be had from anybody who is online. Hand them to Fill.

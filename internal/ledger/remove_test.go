@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"context"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -369,14 +370,26 @@ func TestManyLockboxesTravelBesideTheLink(t *testing.T) {
 	for _, id := range wanted {
 		raw = append(raw, all[id])
 	}
+	early, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err := bobDB.hand(t.Context(), []crdt.Write{{Verb: crdt.Put, ID: "meanwhile", Body: crdt.Doc{"text": "2"}}})
+	require.ErrorIs(t, err, ErrNoKey)
+	_, err = bobDB.Write(early, []crdt.Write{{Verb: crdt.Put, ID: "never", Body: crdt.Doc{}}})
+	require.Error(t, err, "who does not wait is told")
+	written := make(chan error, 1)
+	go func() {
+		_, err := bobDB.Write(t.Context(), []crdt.Write{{Verb: crdt.Put, ID: "meanwhile", Body: crdt.Doc{"text": "2"}}})
+		written <- err
+	}()
 	n, err := bobs.Fill(t.Context(), append(raw, values(all)...))
 	require.NoError(t, err)
 	require.Equal(t, len(wanted), n)
+	require.NoError(t, <-written, "a write waits for the key")
 	require.Empty(t, bobs.Wanted())
 	require.Equal(t, "later", bobs.State().Name())
 	give(t, db, bobDB)
 	bob.restart()
 	_, bobDB = bob.only()
-	require.Equal(t, map[string]string{"after": "1"}, docs(t, bobDB))
+	require.Equal(t, map[string]string{"after": "1", "meanwhile": "2"}, docs(t, bobDB))
 	require.Empty(t, c.Wanted())
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/toftdb/toft/block"
 	"github.com/toftdb/toft/crdt"
@@ -32,9 +33,38 @@ type Written struct {
 	Commit  block.ID      // that holds them; zero where nothing changed
 }
 
+// keyPatience is how long a write waits for a key that is on its way.
+const keyPatience = 5 * time.Second
+
 // Write hands an atomic set of writes to the writer and returns when it is durable.
 // Once it is handed over it will happen even if ctx ends first.
+//
+// In a team of many the lockboxes of a new key follow its link by a moment. A write
+// in this moment waits for them.
 func (d *Database) Write(ctx context.Context, writes []crdt.Write) (Written, error) {
+	w, err := d.hand(ctx, writes)
+	if !errors.Is(err, ErrNoKey) {
+		return w, err
+	}
+	patience, stop := context.WithTimeout(ctx, keyPatience)
+	defer stop()
+	for {
+		news, coming := d.team.coming() // asked first, so that nothing is missed
+		if w, err = d.hand(ctx, writes); !errors.Is(err, ErrNoKey) || !coming {
+			return w, err
+		}
+		select {
+		case <-news:
+		case <-patience.Done():
+			return w, err
+		case <-d.gone:
+			return w, ErrClosed
+		}
+	}
+}
+
+// hand is Write without patience.
+func (d *Database) hand(ctx context.Context, writes []crdt.Write) (Written, error) {
 	if err := d.Damage(); err != nil {
 		return Written{}, err
 	}
