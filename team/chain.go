@@ -334,6 +334,26 @@ func (c *Chain) Since(heads []block.ID) []block.ID {
 	return ids
 }
 
+// Beside reports whether more than most links are neither among heads, all of which
+// must be here, nor in the past of any: whether a link on heads would run beside that
+// many.
+func (c *Chain) Beside(heads []block.ID, most int) bool {
+	past := make([]bool, len(c.g.links))
+	for _, id := range heads {
+		past[c.g.byID[id]] = true
+	}
+	for n := len(past) - 1; n >= 0 && most >= 0; n-- { // children come after their parents
+		if !past[n] {
+			most--
+			continue
+		}
+		for _, p := range c.g.links[n].parents {
+			past[p] = true
+		}
+	}
+	return most < 0
+}
+
 // Entry is a line of the chain's log.
 type Entry struct {
 	ID      block.ID

@@ -33,6 +33,7 @@ type Chain struct {
 	arrival uint64                            // number of the next link on disk
 	parked  map[block.ID]*block.Unverified    // waiting for a parent or a key
 	queue   []block.ID                        // the parked ones as they came
+	pace    pace                              // of links on old heads
 	unsaved []*block.Block                    // in log, but the disk failed: go first next time
 	made    map[block.Generation][]block.ID   // links in log that made one → their parents
 	closed  map[block.Generation]*block.Block // those whose history layer was not opened yet
@@ -118,12 +119,13 @@ func (c *Chain) take(ctx context.Context, raw [][]byte) (added int, err error) {
 			continue
 		}
 		if len(c.parked) == maxParkedLinks {
-			fresh = append(fresh, c.settle()...)
+			fresh = append(fresh, c.settle(c.newBatch(true))...)
 		}
 		if len(c.parked) == maxParkedLinks {
 			// Anybody can send links that wait for ever. Those of honest members are
 			// asked for again.
 			clear(c.parked)
+			clear(c.pace.held)
 			c.queue = nil
 			err = fmt.Errorf("team %s: more than %d links waited for their parents and were dropped", c.id, maxParkedLinks)
 			break
@@ -138,7 +140,10 @@ func (c *Chain) take(ctx context.Context, raw [][]byte) (added int, err error) {
 // absorb adds what can be added of the parked links and makes it durable, behind
 // those that were added before.
 func (c *Chain) absorb(ctx context.Context, fresh ...*block.Block) (added int, err error) {
-	fresh = append(fresh, c.settle()...)
+	fresh = append(fresh, c.settle(c.newBatch(false))...)
+	if c.crowded() {
+		fresh = append(fresh, c.settle(c.newBatch(true))...)
+	}
 	added = len(c.unsaved) + len(fresh)
 	if added == 0 {
 		return 0, nil
@@ -152,15 +157,15 @@ func (c *Chain) absorb(ctx context.Context, fresh ...*block.Block) (added int, e
 }
 
 // settle adds parked links, in the order they came, until nothing moves any more.
-func (c *Chain) settle() (fresh []*block.Block) {
+func (c *Chain) settle(s *batch) (fresh []*block.Block) {
 	c.bootstrap()
 	for progress := true; progress; {
 		progress = false
 		var waiting []block.ID
 		for _, id := range c.queue {
-			b, err := c.try(c.parked[id])
+			b, err := s.try(c.parked[id])
 			var missing *team.MissingError
-			if errors.As(err, &missing) || errors.Is(err, vault.ErrNoKey) || errors.Is(err, errNoGeneration) {
+			if errors.As(err, &missing) || errors.Is(err, vault.ErrNoKey) || errors.Is(err, errNoGeneration) || errors.Is(err, errHeld) {
 				waiting = append(waiting, id)
 				continue
 			}
@@ -173,6 +178,7 @@ func (c *Chain) settle() (fresh []*block.Block) {
 			fresh, progress = append(fresh, b), true
 		}
 		c.queue = waiting
+		progress = progress || len(c.pace.held) > 0 && s.release(waiting)
 	}
 	return fresh
 }
@@ -237,15 +243,14 @@ func (c *Chain) mending(u *block.Unverified) *block.Block {
 // errNoGeneration: the link is sealed under a generation whose link we lack.
 var errNoGeneration = errors.New("sealed under a generation not known yet")
 
-// try verifies, opens and adds one link. That its parents are here is asked first:
+// replay adds a link of our own store, which was verified when it came, and whose bytes
+// were hashed again.
+func (c *Chain) replay(u *block.Unverified) (*block.Block, error) { return c.accept(u, u.Resolve, nil) }
+
+// accept verifies, opens and adds one link. That its parents are here is asked first:
 // it costs nothing, a signature does.
-func (c *Chain) try(u *block.Unverified) (*block.Block, error) { return c.accept(u, u.Verify) }
-
-// replay is try for a link of our own store, which was verified when it came, and
-// whose bytes were hashed again.
-func (c *Chain) replay(u *block.Unverified) (*block.Block, error) { return c.accept(u, u.Resolve) }
-
-func (c *Chain) accept(u *block.Unverified, verify func(block.TeamID, block.Generation) (*block.Block, error)) (*block.Block, error) {
+// The gate, if any, may have it wait behind that.
+func (c *Chain) accept(u *block.Unverified, verify func(block.TeamID, block.Generation) (*block.Block, error), gate func(*block.Unverified) error) (*block.Block, error) {
 	if lacking := absent(u.Links[:u.Parents], c.log.Has); len(lacking) > 0 {
 		return nil, &team.MissingError{IDs: lacking}
 	}
@@ -260,6 +265,11 @@ func (c *Chain) accept(u *block.Unverified, verify func(block.TeamID, block.Gene
 	l, err := c.open(b)
 	if err != nil {
 		return nil, err
+	}
+	if gate != nil {
+		if err := gate(u); err != nil {
+			return nil, err
+		}
 	}
 	if err := c.log.Add(l); err != nil {
 		return nil, err
@@ -371,7 +381,7 @@ func (n *Ledger) newChain(u *block.Unverified) (*Chain, error) {
 		return nil, err
 	}
 	c := &Chain{
-		n: n, id: block.TeamID(b.ID), log: log, parked: map[block.ID]*block.Unverified{},
+		n: n, id: block.TeamID(b.ID), log: log, parked: map[block.ID]*block.Unverified{}, pace: newPace(),
 		made:   map[block.Generation][]block.ID{block.Generation(b.ID): nil},
 		closed: map[block.Generation]*block.Block{}, wanted: map[block.ID]*block.Block{}, news: make(chan struct{}),
 	}

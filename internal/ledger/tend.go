@@ -30,11 +30,21 @@ type waiting struct{ rotation, boxes, removal time.Time }
 //   - where no key is good, because somebody left or two removals crossed, one is made;
 //   - devices that lack a key that others have are given it;
 //   - this device's HPKE key is published, and words on paper of its member;
-//   - this member's devices follow his personal team: see personal.go.
+//   - this member's devices follow his personal team: see personal.go;
+//   - links that are held for their authors' turn are taken: see pace.go.
 //
 // Call it after every change of a chain and when the time it returns is over; 0 is
 // "only after a change". It may be called at any time, again.
 func (c *Chain) Tend(ctx context.Context) (wake time.Duration, err error) {
+	held, err := c.takeHeld(ctx)
+	if err != nil {
+		return turn, err
+	}
+	defer func() {
+		if held > 0 && (wake == 0 || held < wake) {
+			wake = held
+		}
+	}()
 	if err := c.n.adoptPersonal(ctx, c); err != nil {
 		return turn, err
 	}

@@ -161,6 +161,9 @@ func (n *Network) takeLinks(ctx context.Context, p peer.ID, c *ledger.Chain, lin
 	if added, err = c.Receive(ctx, links); err != nil {
 		return added, err
 	}
+	if c.Held() > 0 {
+		n.tendSoon(c) // which takes them when it is time
+	}
 	for want := c.Wanted(); len(want) > 0 && n.mayHave(p, c, added > 0); want = c.Wanted() {
 		blocks, err := n.blocks(ctx, p, c, want[:min(len(want), wantedAtOnce)])
 		if len(blocks) == 0 {
