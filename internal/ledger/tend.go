@@ -114,11 +114,13 @@ func (c *Chain) keepGood(ctx context.Context) (time.Duration, error) {
 	return 0, err
 }
 
-// giveBoxes boxes current keys to active devices that lack them.
+// giveBoxes boxes keys to active devices that lack them: current ones, and those of
+// generations made where such a device was out, for links stand under them that it
+// could not open otherwise.
 func (c *Chain) giveBoxes(ctx context.Context) (time.Duration, error) {
 	c.mu.Lock()
 	lacking := map[block.Generation][]block.Device{}
-	for _, l := range c.State().Lacking() {
+	for _, l := range c.log.Lacking() {
 		if l.Device != c.n.Me() && c.n.keys.Has(c.id, l.Generation) {
 			lacking[l.Generation] = append(lacking[l.Generation], l.Device)
 		}
