@@ -141,7 +141,7 @@ func (a *announcer) sayLoop() {
 			pause = againTime
 			a.gather()
 		case <-again.C:
-			if a.allAgree() {
+			if a.allAgree() && a.reachesAll() {
 				continue
 			}
 			pause *= 2
@@ -269,14 +269,23 @@ func (a *announcer) sayAll(r *route, st *team.State, dbs map[*ledger.Database]bo
 	return err
 }
 
-// sayHeads tells the chain heads on a route that carries nothing else, once.
+// sayHeads tells chain heads on a route that carries nothing else: once, and again
+// while a connected member is not where the news is.
 func (a *announcer) sayHeads(r *route, st *team.State) error {
 	said := a.draft()
-	if len(r.topic.Peers()) == 0 || slices.Equal(r.told, said.Chain) {
+	a.mu.Lock()
+	if r.ended != nil {
+		said.Chain = r.ended
+	}
+	a.mu.Unlock()
+	if len(r.topic.Peers()) == 0 || slices.Equal(r.told, said.Chain) && a.reachesAll() {
 		return nil
 	}
-	r.told = said.Chain
-	return r.send(said, st)
+	err := r.send(said, st)
+	if err == nil {
+		r.told = said.Chain
+	}
+	return err
 }
 
 func (a *announcer) sign(msg []byte) block.Signature {

@@ -26,13 +26,15 @@ import (
 //	merged ───────────── g4 ── everything ───────────────────────────────────▶
 //
 // Everything is said on the route of the generation that is written under; where none
-// is good, nowhere. On the others go chain heads alone, so that a member who missed a
-// rotation learns that there is news, and somebody who is out would learn nothing.
+// is good, nowhere. On the others go chain heads alone, on an old one those that made
+// it old: a member who missed a rotation learns that there is news, and somebody who is
+// out, and hears it from a member who is behind, learns the name of his removal.
 type route struct {
 	a     *announcer
 	gen   block.Generation
 	topic *gossip.Topic
 	until time.Time  // when it is left; zero: its generation is current
+	ended []block.ID // the chain heads when another generation followed; nil while current
 	told  []block.ID // the chain heads last said here
 }
 
@@ -70,7 +72,7 @@ func (a *announcer) turn(st *team.State) (time.Duration, error) {
 	var errs []error
 	for _, gen := range current {
 		if r := a.routes[gen]; r != nil {
-			r.until = time.Time{}
+			r.until, r.ended = time.Time{}, nil
 		} else if len(a.routes) < maxRoutes || a.drop() {
 			errs = append(errs, a.join(gen))
 		}
@@ -81,7 +83,7 @@ func (a *announcer) turn(st *team.State) (time.Duration, error) {
 			continue
 		}
 		if r.until.IsZero() {
-			r.until = now.Add(lingerTime)
+			r.until, r.ended = now.Add(lingerTime), st.Heads()
 		}
 		left := r.until.Sub(now)
 		if left <= 0 {
