@@ -28,6 +28,9 @@ type RefusedError struct {
 	By     block.Device
 	Action Action
 	Why    string
+	// Forged: an ADMIT whose proof is not the joiner's. A roster takes it for good, so
+	// an admin has its author removed.
+	Forged bool
 	above  bool // Why is that of a link below it
 }
 
@@ -121,7 +124,9 @@ func (c *Chain) Add(u *UnverifiedLink) error {
 	}
 	f, err := c.g.under(l.parents).allowed(l, u.Header)
 	if err != nil {
-		return c.refuse(u, err.Error())
+		e := c.refuse(u, err.Error())
+		e.Forged = errors.Is(err, errProof)
+		return e
 	}
 	l.facts = f
 	c.insert(l)

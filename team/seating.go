@@ -41,6 +41,10 @@ func (a *actor) openInvite(id block.ID) (int32, Invite, error) {
 	return n, inv, nil
 }
 
+// errProof: what a joiner must have signed was not signed by him. An honest admitter
+// checks that before he writes.
+var errProof = errors.New("the join proof does not hold")
+
 func (a *actor) admit(c Admit) error {
 	n, inv, err := a.openInvite(c.Invite)
 	if err != nil {
@@ -78,7 +82,7 @@ func (a *actor) admit(c Admit) error {
 	p.Device, p.BoxKey, p.Recovery = c.Device, c.BoxKey, c.Recovery
 	p.Commit = Commit(p.Device, p.BoxKey, p.Name, p.DeviceName, p.R)
 	if err := a.g.proof(p, inv.Key); err != nil {
-		return err
+		return fmt.Errorf("%w: %w", errProof, err)
 	}
 	return a.recovery(c.Recovery, id)
 }

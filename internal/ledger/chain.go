@@ -38,6 +38,7 @@ type Chain struct {
 	made    map[block.Generation][]block.ID   // links in log that made one → their parents
 	closed  map[block.Generation]*block.Block // those whose history layer was not opened yet
 	wanted  map[block.ID]*block.Block         // blocks that a link names and that are not here
+	forgers []block.Device                    // whose links hold forged admissions; see forged.go
 	news    chan struct{}                     // closed at the next change
 	info    info
 	waits   waiting
@@ -99,8 +100,9 @@ func (c *Chain) settled() {
 // Receive takes links from a peer (or from disk), in any order. What cannot be
 // judged yet waits; what is not allowed is dropped. It returns how many are new.
 func (c *Chain) Receive(ctx context.Context, raw [][]byte) (added int, err error) {
+	forgers := c.forging()
 	added, err = c.take(ctx, raw)
-	if added > 0 {
+	if added > 0 || c.forging() > forgers {
 		c.settled()
 	}
 	return added, err
@@ -173,6 +175,7 @@ func (c *Chain) settle(s *batch) (fresh []*block.Block) {
 			if err != nil {
 				c.n.Refused.Add(1)
 				c.n.o.Log.Debug("link refused", "team", c.id, "link", id, "err", err)
+				c.noteForged(err)
 				continue
 			}
 			fresh, progress = append(fresh, b), true

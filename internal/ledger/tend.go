@@ -21,7 +21,7 @@ const behindTurn = 10 * time.Second
 
 // waiting is since when something is to be done that any device may do. The first in
 // rank does it at once, the next if nothing came of that.
-type waiting struct{ rotation, boxes, removal time.Time }
+type waiting struct{ rotation, boxes, removal, forgers time.Time }
 
 // Tend does what a team needs and nobody has to ask for:
 //
@@ -31,6 +31,7 @@ type waiting struct{ rotation, boxes, removal time.Time }
 //   - devices that lack a key that others have are given it;
 //   - this device's HPKE key is published, and words on paper of its member;
 //   - this member's devices follow his personal team: see personal.go;
+//   - who admitted somebody by a forged proof is removed: see forged.go;
 //   - links that are held for their authors' turn are taken: see pace.go.
 //
 // Call it after every change of a chain and when the time it returns is over; 0 is
@@ -55,7 +56,7 @@ func (c *Chain) Tend(ctx context.Context) (wake time.Duration, err error) {
 		return turn, nil // what we were shown may not be all; that it is, is no change
 	}
 	tasks := []func(context.Context) (time.Duration, error){
-		c.confirm, c.keepGood, c.giveBoxes, c.publishOwn, c.notePersonal, c.dropRemoved,
+		c.confirm, c.keepGood, c.giveBoxes, c.publishOwn, c.notePersonal, c.dropRemoved, c.dropForgers,
 	}
 	for _, task := range tasks {
 		later, failed := task(ctx)
