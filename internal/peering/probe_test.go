@@ -167,6 +167,11 @@ func TestExMemberGetsTheLinkThatPutHimOutAndNoMore(t *testing.T) {
 	onC, dbC := c.join(a, fam)
 	confirmed(t, onB)
 	confirmed(t, onC)
+	// Carol has published what she publishes by herself: a link of hers that she wrote
+	// before she heard of the removal would be no leak.
+	for _, c := range []*ledger.Chain{fam, onB, onC} {
+		hosttest.Wait(t, "the words on paper of all", func() bool { return len(c.State().Devices()) == 6 })
+	}
 	known := put(t, db, "known to all", nil)
 	same(t, db, dbB, dbC)
 	agree(t, fam, onB, onC)
