@@ -63,7 +63,7 @@ func (c *Chain) Remove(ctx context.Context, target block.Device, o RemoveOptions
 		return p, err
 	}
 	for i, content := range goes {
-		if err := c.cut(ctx, vouched(content, heads)); err != nil {
+		if err := c.cut(ctx, amend(content, func(r *team.Removal) { r.Heads = heads })); err != nil {
 			return p, fmt.Errorf("removal %d of %d: %w", i+1, len(goes), err)
 		}
 	}
@@ -147,18 +147,11 @@ func (c *Chain) cut(ctx context.Context, content team.Content) error {
 		return err
 	}
 	d, err := c.generation(func(k team.Keys) team.Content {
-		switch x := content.(type) {
-		case team.RemoveMember:
-			x.Keys = &k
-			return x
-		case team.RemoveDevice:
-			x.Keys = &k
-			return x
-		case team.RemoveReplica:
+		if x, ok := content.(team.RemoveReplica); ok {
 			x.Keys = k
 			return x
 		}
-		return content
+		return amend(content, func(r *team.Removal) { r.Keys = &k })
 	})
 	if err != nil {
 		return err
@@ -215,7 +208,7 @@ func (c *Chain) planRemoval(target block.Device, o RemoveOptions) (RemovalPlan, 
 	}
 	for i := range goes {
 		ids := c.log.Revokes(c.n.Me(), goes[i])
-		goes[i] = revoking(goes[i], ids)
+		goes[i] = amend(goes[i], func(r *team.Removal) { r.Revokes = ids })
 		p.Revokes = append(p.Revokes, ids...)
 	}
 	slices.SortFunc(p.Revokes, func(a, b block.ID) int { return bytes.Compare(a[:], b[:]) })
@@ -294,27 +287,15 @@ func (c *Chain) whole(brought []block.Device, gone map[block.Device]bool) bool {
 	return true
 }
 
-// revoking returns a removal that also ends invitations. A replica invites nobody.
-func revoking(content team.Content, ids []block.ID) team.Content {
+// amend returns a removal of a member or a device, changed. That of a replica has none
+// of these fields: a replica writes nothing and invites nobody.
+func amend(content team.Content, change func(*team.Removal)) team.Content {
 	switch x := content.(type) {
 	case team.RemoveMember:
-		x.Revokes = ids
+		change(&x.Removal)
 		return x
 	case team.RemoveDevice:
-		x.Revokes = ids
-		return x
-	}
-	return content
-}
-
-// vouched returns a removal with data heads.
-func vouched(content team.Content, heads []team.DBHeads) team.Content {
-	switch x := content.(type) {
-	case team.RemoveMember:
-		x.Heads = heads
-		return x
-	case team.RemoveDevice:
-		x.Heads = heads
+		change(&x.Removal)
 		return x
 	}
 	return content

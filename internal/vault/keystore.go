@@ -89,19 +89,25 @@ func createKeystore(path string, id *Identity, lock Lock, rand io.Reader) error 
 	if err := checkAbsent(path); err != nil {
 		return err
 	}
-	h := keystoreHeader{Version: keystoreVersion, Lock: lock.kind, Salt: make([]byte, saltSize)}
-	if _, err := io.ReadFull(rand, h.Salt); err != nil {
-		return fmt.Errorf("create keystore: %w", err)
-	}
-	kek, err := lock.newKey(path, &h, rand)
-	if err != nil {
-		return fmt.Errorf("create keystore: %w", err)
-	}
-	data, err := sealKeystore(h, kek, id)
+	data, err := newKeystore(path, id, lock, rand)
 	if err != nil {
 		return fmt.Errorf("create keystore: %w", err)
 	}
 	return writeNew(path, data)
+}
+
+// newKeystore returns the bytes of a keystore under a new key, which it puts where the
+// lock keeps it.
+func newKeystore(path string, id *Identity, lock Lock, rand io.Reader) ([]byte, error) {
+	h := keystoreHeader{Version: keystoreVersion, Lock: lock.kind, Salt: make([]byte, saltSize)}
+	if _, err := io.ReadFull(rand, h.Salt); err != nil {
+		return nil, err
+	}
+	kek, err := lock.newKey(path, &h, rand)
+	if err != nil {
+		return nil, err
+	}
+	return sealKeystore(h, kek, id)
 }
 
 // ReplaceKeystore writes a changed identity (WithoutRecoverySeed) of the same

@@ -22,15 +22,7 @@ func relockKeystore(path string, from, to Lock, rand io.Reader) error {
 	if err != nil {
 		return err
 	}
-	h := keystoreHeader{Version: keystoreVersion, Lock: to.kind, Salt: make([]byte, saltSize)}
-	if _, err := io.ReadFull(rand, h.Salt); err != nil {
-		return fmt.Errorf("relock keystore: %w", err)
-	}
-	kek, err := to.newKey(path, &h, rand)
-	if err != nil {
-		return fmt.Errorf("relock keystore: %w", err)
-	}
-	data, err := sealKeystore(h, kek, id)
+	data, err := newKeystore(path, id, to, rand)
 	if err != nil {
 		return fmt.Errorf("relock keystore: %w", err)
 	}
