@@ -291,7 +291,7 @@ func decodeEntry(b []byte, links []block.ID) (*entry, error) {
 }
 
 func (r *entryReader) readPaths() {
-	if r.rows = r.reader.rows(); r.err != nil {
+	if r.rows = r.reader.rows(maxEntry); r.err != nil {
 		return
 	}
 	r.nodes = make([]node, len(r.rows))
@@ -345,7 +345,7 @@ func (r *reader) time() wire.Time {
 
 // path reads an index into the path table, greater than the last one.
 func (r *entryReader) path(last *int) int {
-	i := int(r.uint(maxPlain))
+	i := int(r.uint(maxEntry))
 	if r.err == nil && (i <= *last || i >= len(r.rows)) {
 		r.fail("path %d of %d after %d", i, len(r.rows), *last)
 	}
@@ -357,14 +357,17 @@ func (r *entryReader) path(last *int) int {
 }
 
 func (r *entryReader) readGroups() {
-	n := r.array(maxPlain)
+	n := r.array(maxEntry)
 	if r.err == nil && n == 0 {
 		r.fail("no dots")
 	}
-	groups := make([]group, n)
-	r.e.groups = make([]*group, 0, n)
-	for i := range groups {
-		g := &groups[i]
+	var slab []group
+	for range n {
+		if len(slab) == 0 { // of a count that was only claimed, not more than this
+			slab = make([]group, min(n-len(r.e.groups), 1024))
+		}
+		g := &slab[0]
+		slab = slab[1:]
 		r.readGroup(g)
 		if k := len(r.e.groups); r.err == nil && k > 0 && r.e.groups[k-1].dot.compare(&g.dot) >= 0 {
 			r.fail("dots are not sorted")
@@ -384,7 +387,7 @@ func (r *entryReader) readGroup(g *group) {
 	if r.err == nil && (size < 5 || g.life <= -maxLife || g.life >= maxLife) {
 		r.fail("dot")
 	}
-	n, last := r.pairs(maxPlain), -1
+	n, last := r.pairs(maxEntry), -1
 	if r.err == nil && n == 0 && g.life == 0 {
 		r.fail("dot that asserts nothing")
 	}
@@ -414,7 +417,7 @@ func (r *entryReader) readGroup(g *group) {
 }
 
 func (r *entryReader) readStamps(g *group) {
-	n, last := r.pairs(maxPlain), -1
+	n, last := r.pairs(maxEntry), -1
 	if r.err == nil && n == 0 {
 		r.fail("no stamps")
 	}
@@ -444,7 +447,7 @@ func lastOf(list []asg) *asg {
 }
 
 func (r *entryReader) readCounters() {
-	n, last := r.pairs(maxPlain), -1
+	n, last := r.pairs(maxEntry), -1
 	if r.err == nil && n == 0 {
 		r.fail("no counters")
 	}

@@ -202,7 +202,7 @@ func (r *Replica) unpack(e tree.Entry) (record, error) {
 	in := reader{b: e.Value}
 	in.array(2)
 	size, hash := in.uint(maxEntry), in.hash()
-	entry := make([]byte, 0, size)
+	entry := make([]byte, 0, min(size, opBlockSize)) // grows as pieces come
 	for _, id := range links[:n] {
 		b, err := r.source.Value(id)
 		if err != nil {

@@ -38,8 +38,10 @@ const (
 	maxPlain = 1_032_191
 	// opBlockSize is where the author starts a new operation block.
 	opBlockSize = 512 << 10
-	// maxEntry bounds one entry, however many conflicts it holds.
-	maxEntry = 16 << 20
+	// maxEntry bounds one entry. Nobody can refuse the commit that makes one too large,
+	// for which one that is depends on the order of arrival; so this is what a leaf can
+	// name of pieces, and reached only by a gigabyte written to one document.
+	maxEntry = 1 << 30
 
 	// MaxTeamHeads bounds the team heads a commit names.
 	MaxTeamHeads = 64

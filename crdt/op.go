@@ -257,16 +257,8 @@ func (c *opCollector) drop(g *group, slot int) {
 
 // slot is what an assignment or a life dot stands at.
 type slot struct {
-	kind int // slotAlive, slotDead, slotPath
-	path path
-}
-
-// below reports whether s is at p or below it; the two life slots are one place.
-func (s slot) below(p slot) bool {
-	if s.kind != slotPath || p.kind != slotPath {
-		return s.kind != slotPath && p.kind != slotPath
-	}
-	return s.path.within(p.path)
+	kind  int    // slotAlive, slotDead, slotPath
+	place *place // of slotPath
 }
 
 // named is an assignment by name.
@@ -275,30 +267,40 @@ type named struct {
 	dot  Dot
 }
 
-// paths returns the path of each row.
-func (o *op) paths() []path {
-	out := make([]path, len(o.rows))
+// places returns where each row stands.
+func (o *op) places() []*place {
+	out := make([]*place, len(o.rows))
 	for i, w := range o.rows {
+		var above *place
 		if w.parent >= 0 {
-			out[i] = out[w.parent].child(w.key)
-		} else {
-			out[i] = path("").child(w.key)
+			above = out[w.parent]
 		}
+		out[i] = above.child(w.key)
 	}
 	return out
 }
 
 // named lists what the operation drops.
 func (o *op) named(c *opContext) (list []named) {
-	paths := o.paths()
-	for _, d := range o.drops {
-		for _, s := range d.slots {
-			n := named{slot: slot{kind: min(s, slotPath)}, dot: c.at(d.actor, d.seq)}
-			if s >= slotPath {
-				n.slot.path = paths[s-slotPath]
-			}
-			list = append(list, n)
+	if len(o.drops) == 0 {
+		return nil
+	}
+	places := o.places()
+	for i := range o.drops {
+		d := &o.drops[i]
+		list = d.named(c.at(d.actor, d.seq), places, list)
+	}
+	return list
+}
+
+// named appends what is dropped of one dot.
+func (d *opDrop) named(dot Dot, places []*place, list []named) []named {
+	for _, s := range d.slots {
+		n := named{slot: slot{kind: min(s, slotPath)}, dot: dot}
+		if s >= slotPath {
+			n.slot.place = places[s-slotPath]
 		}
+		list = append(list, n)
 	}
 	return list
 }
@@ -371,7 +373,7 @@ func (e *entry) dropNamed(drops []named) {
 		}
 		if s := drops[i].slot; s.kind != slotPath {
 			g.dropLife(s.kind)
-		} else if n := e.at(s.path); n != nil {
+		} else if n := e.at(s.place.keys()); n != nil {
 			n.dropDot(g)
 		}
 	}
@@ -388,9 +390,9 @@ func (n *node) dropDot(g *group) {
 }
 
 // at returns the node of a path, nil if there is none.
-func (e *entry) at(p path) *node {
+func (e *entry) at(keys []string) *node {
 	n := &e.root
-	for _, k := range p.keys() {
+	for _, k := range keys {
 		if n = n.find(k); n == nil {
 			return nil
 		}

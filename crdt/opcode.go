@@ -169,7 +169,7 @@ func (r *opReader) opField(k uint64, o *op) {
 }
 
 func (r *opReader) readRows() {
-	r.rows = r.reader.rows()
+	r.rows = r.reader.rows(maxPlain)
 	r.named = slices.Grow(r.named, len(r.rows))[:len(r.rows)]
 	clear(r.named)
 	for _, w := range r.rows {

@@ -1,34 +1,71 @@
 package crdt
 
-import "strings"
+import (
+	"crypto/sha256"
+	"strings"
+)
 
-// path is a list of keys as one string that sorts as the list does, and is a
-// prefix of another path exactly if its list is: each key, with 0x00 and 0x01
-// written as 0x01 0x01 and 0x01 0x02, then 0x00.
-type path string
-
-func (p path) child(key string) path {
-	if strings.IndexByte(key, 0) < 0 && strings.IndexByte(key, 1) < 0 {
-		return p + path(key) + "\x00"
-	}
-	return p + path(strings.NewReplacer("\x00", "\x01\x01", "\x01", "\x01\x02").Replace(key)) + "\x00"
+// place is a path, as what stands above its last key: the paths of an operation share
+// their fronts. Written out, those of one of a megabyte can take gigabytes.
+type place struct {
+	above *place // nil: below the root
+	key   string
+	depth int
+	sum   [16]byte // of all keys: equal paths have equal sums
 }
 
-// within reports whether p is q or below it.
-func (p path) within(q path) bool { return strings.HasPrefix(string(p), string(q)) }
+// child returns the place of a key below p; a nil p is the root.
+func (p *place) child(key string) *place {
+	c := &place{above: p, key: key, depth: 1}
+	text := make([]byte, len(c.sum), 64)
+	if p != nil {
+		c.depth = p.depth + 1
+		copy(text, p.sum[:])
+	}
+	sum := sha256.Sum256(append(text, key...))
+	copy(c.sum[:], sum[:])
+	return c
+}
 
 // keys returns the list of keys.
-func (p path) keys() []string {
-	if p == "" {
-		return nil
-	}
-	list := strings.Split(string(p[:len(p)-1]), "\x00")
-	for i, k := range list {
-		if strings.IndexByte(k, 1) >= 0 {
-			list[i] = strings.NewReplacer("\x01\x01", "\x00", "\x01\x02", "\x01").Replace(k)
-		}
+func (p *place) keys() []string {
+	list := make([]string, p.depth)
+	for ; p != nil; p = p.above {
+		list[p.depth-1] = p.key
 	}
 	return list
+}
+
+// cover is a set of slots and of all that is below them.
+type cover struct {
+	life   bool // the two life slots are one place
+	places map[[16]byte]struct{}
+}
+
+// over returns the cover of some slots of an operation.
+func over(slots []int, places []*place) cover {
+	c := cover{places: make(map[[16]byte]struct{}, len(slots))}
+	for _, s := range slots {
+		if s < slotPath {
+			c.life = true
+		} else {
+			c.places[places[s-slotPath].sum] = struct{}{}
+		}
+	}
+	return c
+}
+
+// has reports whether a slot is one of the cover or below one.
+func (c cover) has(s slot) bool {
+	if s.kind != slotPath {
+		return c.life
+	}
+	for p := s.place; p != nil; p = p.above {
+		if _, ok := c.places[p.sum]; ok {
+			return true
+		}
+	}
+	return false
 }
 
 // row is one line of a path table: a key below another row, or below the root
@@ -59,17 +96,20 @@ func appendRows(b []byte, rows []row) []byte {
 	return b
 }
 
-// rows reads a path table. It refuses one that is empty, not sorted, deeper than a
-// document may be, or holds a reserved key.
-func (r *reader) rows() []row {
-	n := r.array(maxPlain)
+// rows reads a path table of at most limit rows. It refuses one that is empty, not
+// sorted, deeper than a document may be, or holds a reserved key.
+func (r *reader) rows(limit int) []row {
+	n := r.array(limit)
 	if r.err == nil && n == 0 {
 		r.fail("empty path table")
 	}
 	size := len(r.b)
 	skip := reader{b: r.b}
 	for range n {
-		skip.row()
+		if skip.row(); skip.err != nil {
+			r.err, r.b = skip.err, nil
+			return nil
+		}
 	}
 	keys := string(r.b[:size-len(skip.b)]) // one allocation for all keys
 	rows := make([]row, 0, n)
@@ -103,7 +143,7 @@ func (r *reader) row() (parent int, key []byte) {
 		if r.array(2) != 2 {
 			r.fail("row of a path table")
 		}
-		parent = int(r.uint(maxPlain))
+		parent = int(r.uint(maxEntry))
 	}
 	return parent, r.textBytes(MaxKey)
 }

@@ -202,7 +202,7 @@ func (r *Replica) File(id, name string) (File, error) {
 	if err != nil {
 		return File{}, err
 	}
-	if n := k.e.at(path("").child(keyFiles).child(name)); n != nil {
+	if n := k.e.at([]string{keyFiles, name}); n != nil {
 		if win := winner(n); win != nil && win.val.file() {
 			f := win.val.parseRef()
 			root, _ := r.root(f, win.link)

@@ -258,7 +258,7 @@ func describeOps(c *Commit) string {
 	actor := func(i int) string { return string(c.ctx.actors[i].Device[:1]) }
 	for _, o := range c.operations() {
 		add := func(format string, args ...any) { lines = append(lines, o.id+" "+fmt.Sprintf(format, args...)) }
-		paths := o.paths()
+		paths := o.places()
 		if o.life != 0 {
 			add("life %d", o.life)
 		}
@@ -326,6 +326,14 @@ func (v *vector) draftOps(t *testing.T, r *Replica, vc *vectorCommit, a Author) 
 	d.body.digest, d.body.hasDigest = [32]byte{1}, true
 	d.body.void = [32]byte{0xff} // not comparable: this author claims nothing
 	return d.draft(nil)
+}
+
+// path is a list of keys as one string that sorts as the list does: each key, with
+// 0x00 and 0x01 written as 0x01 0x01 and 0x01 0x02, then 0x00.
+type path string
+
+func (p path) child(key string) path {
+	return p + path(strings.NewReplacer("\x00", "\x01\x01", "\x01", "\x01\x02").Replace(key)) + "\x00"
 }
 
 func vectorToOp(t *testing.T, id string, v vectorOp, table *actorTable) op {

@@ -85,28 +85,47 @@ func (r *Replica) resolve(h *held, ctx *opContext, o *op) []named {
 	if len(r.voids) == 0 && r.forks == 0 || !r.doubtful(ctx, o) {
 		return nil
 	}
-	out := map[named]struct{}{}
-	for _, n := range o.named(ctx) {
-		known := r.logs[r.actors[n.dot.Actor]].at(n.dot.Seq)
+	type name struct {
+		dot  Dot
+		kind int
+		sum  [16]byte
+	}
+	out := map[name]named{}
+	add := func(n named) {
+		k := name{dot: n.dot, kind: n.slot.kind}
+		if n.slot.place != nil {
+			k.sum = n.slot.place.sum
+		}
+		out[k] = n
+	}
+	places := o.places()
+	for i := range o.drops {
+		d := &o.drops[i]
+		dot := ctx.at(d.actor, d.seq)
+		known := r.logs[r.actors[dot.Actor]].at(dot.Seq)
 		if len(known) > 1 {
 			known = slices.DeleteFunc(slices.Clone(known), func(x *held) bool { return !r.reaches(h, x) })
 		}
+		var under cover
 		for _, x := range known {
 			if x.void == "" {
-				out[n] = struct{}{}
+				for _, n := range d.named(dot, places, nil) {
+					add(n)
+				}
 				continue
 			}
+			// Not each name against each: a hostile operation has a hundred thousand.
+			if under.places == nil {
+				under = over(d.slots, places)
+			}
 			for _, m := range x.stands[o.id] {
-				if m.slot.below(n.slot) && !planted.Bug("crdt-cut-revives-what-it-dropped") {
-					out[m] = struct{}{}
+				if under.has(m.slot) && !planted.Bug("crdt-cut-revives-what-it-dropped") {
+					add(m)
 				}
 			}
 		}
 	}
-	if len(out) == 0 {
-		return []named{}
-	}
-	return slices.Collect(maps.Keys(out))
+	return slices.AppendSeq(make([]named, 0, len(out)), maps.Values(out))
 }
 
 // doubtful reports whether an operation names a commit that is void or forked.
