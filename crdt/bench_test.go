@@ -155,7 +155,7 @@ func BenchmarkCrypto(b *testing.B) {
 func BenchmarkCommitMemory(b *testing.B) {
 	const n = 50_000
 	for b.Loop() {
-		s := newGround().site(b, "a")
+		s := newCellar().site(b, "a")
 		heap := func() uint64 {
 			var m runtime.MemStats
 			runtime.GC()

@@ -13,18 +13,18 @@ import (
 	"pgregory.net/rapid"
 )
 
-// ground is where commits and values of some sites can be read again.
-type ground struct {
+// cellar is where commits and values of some sites can be read again.
+type cellar struct {
 	commits map[block.ID]*Commit
 	values  map[block.ID][]byte
 	broken  error // if set, nothing can be read
 }
 
-func newGround() *ground {
-	return &ground{commits: map[block.ID]*Commit{}, values: map[block.ID][]byte{}}
+func newCellar() *cellar {
+	return &cellar{commits: map[block.ID]*Commit{}, values: map[block.ID][]byte{}}
 }
 
-func (g *ground) Commit(id block.ID) (*Commit, error) {
+func (g *cellar) Commit(id block.ID) (*Commit, error) {
 	if g.broken != nil {
 		return nil, g.broken
 	}
@@ -35,7 +35,7 @@ func (g *ground) Commit(id block.ID) (*Commit, error) {
 	return c, nil
 }
 
-func (g *ground) Value(id block.ID) ([]byte, error) {
+func (g *cellar) Value(id block.ID) ([]byte, error) {
 	b, ok := g.values[id]
 	if g.broken != nil || !ok {
 		return nil, fmt.Errorf("value %s was never stored: %w", id, g.broken)
@@ -46,7 +46,7 @@ func (g *ground) Value(id block.ID) ([]byte, error) {
 // disk is what a replica has written down: what flushes told, and what arrived since
 // the last of them, as it was judged then.
 type disk struct {
-	*ground
+	*cellar
 	tree.Memory
 	arrived  []arrival
 	saved    []Saved
@@ -55,6 +55,7 @@ type disk struct {
 	chunks   []RowChunk
 	last     map[string]uint64
 	flushing *Flush
+	floor    *floorOn
 }
 
 type arrival struct {
@@ -94,9 +95,9 @@ func (d *disk) replica(t testing.TB) *Replica {
 }
 
 // on makes a site that keeps nothing in memory for longer than a flush.
-func (g *ground) site(t testing.TB, name string) *site {
+func (g *cellar) site(t testing.TB, name string) *site {
 	s := newSite(t, name)
-	s.disk = &disk{ground: g, last: map[string]uint64{}}
+	s.disk = &disk{cellar: g, last: map[string]uint64{}}
 	s.Replica = s.disk.replica(t)
 	return s
 }
@@ -152,10 +153,17 @@ func (s *site) reload(older bool) {
 	d.upTo = d.upTo[:len(d.saved)]
 	s.Replica = d.replica(s.t)
 	from, k := 0, len(d.saved)-1-one(older)
+	if d.floor != nil && (k < 0 || d.upTo[k] < d.floor.place) {
+		s.fromGround()
+		return
+	}
 	if k >= 0 {
 		d.saved, d.upTo = d.saved[:k+1], d.upTo[:k+1]
 		saved := d.saved[k]
 		saved.Graph, saved.Doubt = chunks(d.graph), older
+		if f := d.floor; f != nil {
+			saved.Graph, saved.Floor, saved.Ground = chunks(slices.Concat(f.rows, d.graph)), f.place, f.ground
+		}
 		if err := s.Restore(s.t.Context(), saved); err != nil {
 			s.t.Fatal(err)
 		}
@@ -165,7 +173,7 @@ func (s *site) reload(older bool) {
 		clear(d.last)
 	}
 	if older && k >= 0 { // what later flushes appended is cut off
-		d.graph = s.appendGraph(0)
+		d.graph = s.Graph(0, s.Len())
 		d.chunks = slices.DeleteFunc(d.chunks, func(c RowChunk) bool { return c.Last > s.feed.pos })
 	}
 	for _, a := range d.arrived[from:] {
@@ -235,7 +243,7 @@ func rowsOf(t interface{ Fatalf(string, ...any) }, r *Replica, since Cursor) (ou
 // A replica with documents all over, on a disk: what it shows does not depend on
 // what is in memory, whichever way it is asked.
 func TestLayersReadAsOne(t *testing.T) {
-	s, m := newGround().site(t, "a"), newSite(t, "a")
+	s, m := newCellar().site(t, "a"), newSite(t, "a")
 	both := func(writes ...Write) { c := s.write(writes...); m.add(c) }
 	same := func(when string) {
 		t.Helper()
@@ -299,7 +307,7 @@ func list(t *testing.T, r *Replica, q Range) (out []string) {
 // Values out of line, entries too large for a node and files survive the way to the
 // disk and back, and are loaded when they are read.
 func TestLargeOnDisk(t *testing.T) {
-	g := newGround()
+	g := newCellar()
 	s, o := g.site(t, "a"), g.site(t, "b")
 	big := func(n int, c string) string { return fmt.Sprintf(`"%s"`, slices.Repeat([]byte(c), n)) }
 	s.write(put("v", `{"a":`+big(MaxInline+1, "x")+`,"b":`+big(MaxInline+1, "y")+`}`))
@@ -353,7 +361,7 @@ func TestLargeOnDisk(t *testing.T) {
 // A replica that cannot read what it must replay says so and takes nothing more,
 // rather than show a state that is not that of its commits.
 func TestSourceFails(t *testing.T) {
-	g := newGround()
+	g := newCellar()
 	s := g.site(t, "a")
 	c := s.write(put("d", `{"x":1}`))
 	s.write(put("d", `{"x":2}`))
@@ -389,7 +397,7 @@ func TestFeedOnDisk(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		h := genHistory(rt, t, 10)
 		order := h.order("order")
-		g := newGround()
+		g := newCellar()
 		s, m := g.site(t, "s"), newSite(t, "s")
 		m.feed.epoch = 7
 		cut := map[block.Actor]uint64{}

@@ -85,6 +85,7 @@ type feed struct {
 	store Rows
 	// doubt: rows.Last may name rows of a later feed that was given up.
 	doubt bool
+	fresh bool // begun anew, and nothing of it is stored
 }
 
 // feedRow is a change as it is kept; at is 1 + the place of its commit in the order
@@ -124,7 +125,7 @@ func (f *feed) sweep(keep func(*feedRow) bool) {
 
 // cool forgets the rows that are stored now.
 func (f *feed) cool(pos uint64) {
-	f.cold = pos
+	f.cold, f.fresh = pos, false
 	f.sweep(func(row *feedRow) bool { return row.pos > pos })
 	f.last = make(map[string]uint64, len(f.rows))
 	for i := range f.rows {

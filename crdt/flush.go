@@ -36,20 +36,25 @@ type Flush struct {
 	rows  []feedRow
 	to    int
 	pos   uint64
+	stale bool // a commit of it is judged otherwise since
 }
+
+// To returns how many commits the flush stands for.
+func (f *Flush) To() int { return f.to }
 
 // Dirty says how much a flush would have to write.
 type Dirty struct {
 	Documents int
 	Bytes     int // of memory they take
 	Commits   int
+	Fresh     bool // the feed was begun anew, and nothing of it is written down
 }
 
 // Dirty returns what piled up since the last flush began. Frozen reports that one is
 // under way.
 func (r *Replica) Dirty() (d Dirty, frozen bool) {
 	l := r.docs.live
-	return Dirty{len(l.records), l.bytes, len(r.order) - r.written}, r.docs.frozen != nil
+	return Dirty{len(l.records), l.bytes, len(r.order) - r.written, r.feed.fresh}, r.docs.frozen != nil
 }
 
 // errFlush: two flushes of one replica at a time.
@@ -71,7 +76,7 @@ func (r *Replica) Freeze() (*Flush, error) {
 		return nil, errors.New("there is nothing to flush yet")
 	}
 	f := &Flush{
-		Checkpoint: r.Checkpoint(), From: r.written, Graph: r.appendGraph(r.written), Rest: r.rest(),
+		Checkpoint: r.Checkpoint(), From: r.written, Graph: r.Graph(r.written, len(r.order)), Rest: r.rest(),
 		r: r, base: r.docs.base, dirty: r.docs.live, to: len(r.order), pos: r.feed.pos,
 	}
 	for i := range r.feed.rows {
@@ -80,6 +85,7 @@ func (r *Replica) Freeze() (*Flush, error) {
 		}
 	}
 	r.docs.frozen, r.docs.live = r.docs.live, newLayer()
+	r.flush = f
 	return f, nil
 }
 
@@ -137,9 +143,9 @@ func (f *Flush) Run(ctx context.Context) error {
 // everything stays in memory for the next one.
 func (r *Replica) Thaw(f *Flush, stored bool) {
 	frozen := r.docs.frozen
-	r.docs.frozen = nil
+	r.docs.frozen, r.flush = nil, nil
 	if stored {
-		r.docs.base, r.written = f.base, f.to
+		r.docs.base, r.written, r.sound = f.base, f.to, !f.stale
 		if r.feed.store != nil {
 			r.feed.cool(f.pos)
 		}

@@ -21,10 +21,10 @@ import (
 // Actors and seals (what a commit was made under) are numbered as they first appear,
 // and spelled out there. This is not a format that travels: it can be made from the
 // commits, and is thrown away when its version changes.
-const (
-	chunkCommits = 2048
-	commitFields = 7
-)
+const commitFields = 7
+
+// GraphChunk is how many commits one chunk of the graph tells of at most.
+const GraphChunk = 2048
 
 // seal is what a commit was made under; many commits share one.
 type seal struct {
@@ -58,9 +58,9 @@ func (g *graph) sealOf(h *held) int {
 	return n
 }
 
-// appendGraph writes down the commits from a place on.
-func (g *graph) appendGraph(from int) (chunks [][]byte) {
-	for list := range slices.Chunk(g.order[from:], chunkCommits) {
+// Graph writes down the rows of the commits between two places, in chunks.
+func (g *graph) Graph(from, to int) (chunks [][]byte) {
+	for list := range slices.Chunk(g.order[from:to], GraphChunk) {
 		b := appendHead(make([]byte, 0, 64*len(list)), majorArray, uint64(len(list)))
 		for _, h := range list {
 			b = g.appendCommit(b, h)
@@ -118,6 +118,12 @@ type Saved struct {
 	Rest       []byte                   // that of the checkpoint's flush
 	// Later flushes were lost: what the feed's rows say of their newest is in doubt.
 	Doubt bool
+	// Floor is the place where the history begins, Ground the checkpoint of the state
+	// there; 0 and nil: all of it is here. See [Replica.SetFloor].
+	Floor  int
+	Ground *Checkpoint
+	// Fresh begins a new feed, with one row for every document.
+	Fresh bool
 }
 
 // Restore takes up an empty replica where a flush has left it. What is restored is
@@ -164,16 +170,34 @@ func (r *Replica) restore(ctx context.Context, s Saved) error {
 	if r.feed.store == nil {
 		r.feed.cold = 0
 	}
-	return r.openState(ctx, s.Checkpoint)
+	if s.Fresh {
+		r.feed.pos, r.feed.cold, r.feed.doubt = 0, 0, false
+	}
+	if err := r.openState(ctx, s.Checkpoint); err != nil {
+		return err
+	}
+	r.sound = true
+	if s.Floor > 0 {
+		if err := r.SetFloor(ctx, s.Floor, s.Ground); err != nil {
+			return err
+		}
+	}
+	if s.Fresh {
+		return r.freshFeed()
+	}
+	return nil
 }
 
 // readGraph reads a chunk, as far as there are so many commits.
 func (r *Replica) readGraph(chunk []byte, commits int) error {
 	in := reader{b: chunk}
-	n := in.array(chunkCommits)
+	n := in.array(GraphChunk)
 	for range n {
 		if len(r.order) == commits {
 			return in.err
+		}
+		if r.passRow(&in) {
+			continue
 		}
 		if h := r.readCommit(&in); in.err == nil {
 			r.insert(h)
@@ -183,6 +207,34 @@ func (r *Replica) readGraph(chunk []byte, commits int) error {
 		}
 	}
 	return in.end()
+}
+
+// passRow passes over a row that was read before: those below a floor are kept twice,
+// where a chunk stands on both sides of it.
+func (r *Replica) passRow(in *reader) bool {
+	row := *in
+	fields := row.array(commitFields + 4)
+	if _, known := r.commits[block.ID(row.hash())]; row.err != nil || !known {
+		return false
+	}
+	row.uint(MaxActors)
+	row.positive(maxSeq)
+	row.time()
+	row.uint(maxSeq)
+	for range row.array(block.MaxParents) {
+		row.uint(maxSeq)
+	}
+	row.uint(maxSeq)
+	if fields == commitFields+1 || fields == commitFields+4 {
+		row.bytes(40)
+	}
+	if fields >= commitFields+3 {
+		row.hash()
+		row.hash()
+		row.ids(MaxTeamHeads)
+	}
+	*in = row
+	return true
 }
 
 // earlier reads a commit that stands some places in front of the next one.

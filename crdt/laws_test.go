@@ -71,7 +71,7 @@ func genWrite(t *rapid.T) Write {
 
 func genHistory(t *rapid.T, tb testing.TB, steps int) *history {
 	h := &history{t: t}
-	g := newGround()
+	g := newCellar()
 	for i := range rapid.IntRange(2, 4).Draw(t, "actors") {
 		h.sites = append(h.sites, g.site(tb, fmt.Sprint(i)))
 	}

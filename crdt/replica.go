@@ -84,6 +84,9 @@ type Replica struct {
 	voidHash atomic.Pointer[[32]byte] // nil: to be computed
 	pending  *staged                  // what the last draft leads to
 	written  int                      // commits of order that a flush has written down
+	sound    bool                     // the tree is the state of those, as they are judged now
+	flush    *Flush                   // that is under way
+	floor    ground                   // where the history begins
 	failed   error                    // why the state cannot be trusted; nothing more is added
 }
 
@@ -158,6 +161,9 @@ func (r *Replica) Load(id block.ID) (*Commit, error) {
 	c, err := r.source.Commit(id)
 	if err == nil && (c.ID != id || !c.complete()) {
 		err = errors.New("it is another one, or incomplete")
+	}
+	if err != nil && h.index < r.floor.place {
+		err = fmt.Errorf("%w: %w", ErrHistory, err)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("commit %s: %w", id, err)
@@ -242,7 +248,8 @@ type Added struct {
 // Add takes in a commit, its linked blocks filled in. v is what the team says of
 // it; it is ignored while the commit is parked, because only its parents tell.
 //
-// An error that wraps [ErrMalformed] or [ErrParked] refuses the commit. A
+// An error that wraps [ErrMalformed], [ErrParked] or is a *[HistoryError] refuses the
+// commit. A
 // *[DigestError] is an alarm: the commit was applied and the state kept, but its
 // author claims another one.
 func (r *Replica) Add(c *Commit, v Validity) (Added, error) {
@@ -265,11 +272,20 @@ func (r *Replica) Add(c *Commit, v Validity) (Added, error) {
 	if err != nil {
 		return Added{}, err
 	}
-	exact := slices.Equal(r.heads, h.Parents)
-	r.parked.remove(c.ID)
+	before := r.heads
+	exact := slices.Equal(before, h.Parents)
 	r.insert(h)
 	a := Added{Status: Applied, Forked: r.twins(h) > 1}
+	var stands map[*held]map[string][]named
+	if a.Forked {
+		stands = r.standsOf(r.logs[h.actor])
+	}
 	flipped := r.judgeFrom(h)
+	if err := r.playable(flipped); err != nil {
+		r.takeBack(h, before, stands)
+		return Added{}, fmt.Errorf("commit %s: %w", c.ID, err)
+	}
+	r.parked.remove(c.ID)
 	ours := r.pending.fits(r, h) // its digest was computed here
 	if len(flipped) > 0 {
 		a.Changes, err = r.rebuild(flipped, h)
@@ -377,8 +393,9 @@ func (r *Replica) outside(h *held, o *op) string {
 
 // Rejudge asks judge about every commit again, in arrival order, and rebuilds what
 // depends on those that count no longer, or count now. judge may call the
-// replica's reading methods, and sees commits without their operations. After an
-// error the replica takes nothing more: what it needs cannot be read.
+// replica's reading methods, and sees commits without their operations. A
+// *[HistoryError] leaves everything as it was. After another error the replica takes
+// nothing more: what it needs cannot be read.
 func (r *Replica) Rejudge(judge func(*Commit) Validity) ([]Change, error) {
 	if r.failed != nil {
 		return nil, r.failed
@@ -387,6 +404,7 @@ func (r *Replica) Rejudge(judge func(*Commit) Validity) ([]Change, error) {
 	for i, h := range r.order {
 		verdicts[i] = judge(&h.Commit)
 	}
+	was := r.judgement()
 	for i, h := range r.order {
 		h.validity = verdicts[i]
 	}
@@ -396,6 +414,10 @@ func (r *Replica) Rejudge(judge func(*Commit) Validity) ([]Change, error) {
 	}
 	if len(flipped) == 0 {
 		return nil, nil
+	}
+	if err := r.playable(flipped); err != nil {
+		r.judgeBack(was)
+		return nil, err
 	}
 	changes, err := r.rebuild(flipped, nil)
 	if err != nil {

@@ -182,9 +182,12 @@ func (r *Replica) play(h *held) ([]Change, error) {
 }
 
 // rebuild replays the documents that commits touch which count now and did not, or
-// the reverse: what other documents show does not depend on them. h, if not nil,
-// is a new commit whose operations are applied on the way.
+// the reverse: what other documents show does not depend on them. It begins at the
+// latest state whose tree is at hand and in which none of them is. h, if not nil, is a
+// new commit whose operations are applied on the way.
 func (r *Replica) rebuild(flipped []*held, h *held) ([]Change, error) {
+	from := r.groundFor(flipped)
+	first := firstOf(flipped)
 	if h != nil {
 		flipped = append(flipped, h)
 	}
@@ -197,13 +200,18 @@ func (r *Replica) rebuild(flipped []*held, h *held) ([]Change, error) {
 			return nil, err
 		}
 		for i := range ops {
-			if id := ops[i].id; !only[id] {
-				only[id], fresh[id] = true, &entry{}
-				order = append(order, id)
+			id := ops[i].id
+			if only[id] {
+				continue
 			}
+			if fresh[id], err = r.entryAt(from, id); err != nil {
+				return nil, err
+			}
+			only[id] = true
+			order = append(order, id)
 		}
 	}
-	for _, x := range r.order {
+	for _, x := range r.order[from.place:] {
 		if err := r.replay(x, only, fresh); err != nil {
 			return nil, err
 		}
@@ -216,10 +224,11 @@ func (r *Replica) rebuild(flipped []*held, h *held) ([]Change, error) {
 		}
 		r.stageEntry(s, id, &old, fresh[id])
 	}
+	r.flippedFrom(first)
 	return r.install(s, h), nil
 }
 
-// replay does what a commit does to some documents, from nothing.
+// replay does what a commit does to some documents.
 func (r *Replica) replay(x *held, only map[string]bool, fresh map[string]*entry) error {
 	if x.void != "" {
 		return r.skip(x, only)

@@ -160,10 +160,15 @@ func (d *Database) freeze() *flushing {
 }
 
 func (d *Database) freezeLocked() *flushing {
-	if _, ok := d.team.writable(); !ok || d.noFlush || d.left {
+	if dirty, busy := d.replica.Dirty(); busy || dirty == (crdt.Dirty{}) {
 		return nil
 	}
-	if dirty, busy := d.replica.Dirty(); busy || dirty == (crdt.Dirty{}) {
+	return d.freezeAny()
+}
+
+// freezeAny is freezeLocked even if nothing happened since the last flush.
+func (d *Database) freezeAny() *flushing {
+	if _, ok := d.team.writable(); !ok || d.noFlush || d.left {
 		return nil
 	}
 	f, err := d.replica.Freeze()

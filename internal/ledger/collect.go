@@ -2,18 +2,18 @@ package ledger
 
 import (
 	"context"
-	"encoding/binary"
 	"slices"
 
 	"github.com/toftdb/toft/block"
 	"github.com/toftdb/toft/crdt/tree"
+	"github.com/toftdb/toft/internal/planted"
 	"github.com/toftdb/toft/internal/store"
 )
 
 // Nodes that no checkpoint needs any more are taken away. Every batch that writes
 // nodes lists them; once there are several times as many as the trees of the newest
-// two checkpoints have, those that are not in these trees go. So a collection costs
-// about what writing them did. Labels pin commits, not nodes.
+// two checkpoints have, those that are not in these trees go, the tree of the ground
+// (see floor.go) apart. So a collection costs about what writing them did.
 
 // garbage counts nodes: written since the last collection, and left by it.
 type garbage struct{ written, live uint64 }
@@ -32,8 +32,7 @@ func (d *Database) listNodes(batch *store.Batch, ids []block.ID) {
 		for _, id := range list {
 			raw = append(raw, id[:]...)
 		}
-		batch.Set(d.derived('n', d.lists), raw)
-		d.lists++
+		batch.Set(d.derived('n', d.lists.Add(1)-1), raw)
 	}
 }
 
@@ -43,7 +42,7 @@ func (d *Database) countLists() error {
 		if err != nil {
 			return err
 		}
-		d.lists = binary.BigEndian.Uint64(e.Key[len(e.Key)-8:]) + 1
+		d.lists.Store(number(e.Key) + 1)
 		break
 	}
 	return nil
@@ -56,10 +55,13 @@ func (d *Database) collect(ctx context.Context) error {
 	if err != nil || len(list) <= keptCheckpoints {
 		return err
 	}
+	pinned := d.pinned()
 	batch := d.n.o.Store.NewBatch()
 	for _, s := range list[min(len(list), keptCheckpoints):] {
 		batch.Delete(store.Checkpoint(d.id, s.n))
-		batch.Delete(store.Block(s.id))
+		if !slices.Contains(pinned, s.id) {
+			batch.Delete(store.Block(s.id))
+		}
 		batch.Delete(d.derived('r', s.n))
 		for piece := range uint64(maxPieces) {
 			batch.Delete(append(d.derived('s', s.n), wire8(piece)...))
@@ -71,14 +73,27 @@ func (d *Database) collect(ctx context.Context) error {
 	if d.garbage.written < uint64(d.n.o.FlushAt.Garbage)+2*d.garbage.live {
 		return nil
 	}
-	return d.sweep(ctx, list[:min(len(list), keptCheckpoints)])
+	kept := slices.Clone(pinned)
+	for _, s := range list[:keptCheckpoints] {
+		kept = append(kept, s.id)
+	}
+	return d.sweep(ctx, kept)
+}
+
+// pinned returns the checkpoints that stay although newer ones are there: that of the
+// ground, without which nothing above it could be made again.
+func (d *Database) pinned() (ids []block.ID) {
+	if d.floor != nil && !planted.Bug("ledger-ground-not-pinned") {
+		ids = append(ids, d.floor.Checkpoint)
+	}
+	return ids
 }
 
 // sweep takes away the listed nodes that no kept checkpoint reaches.
-func (d *Database) sweep(ctx context.Context, kept []saved) error {
+func (d *Database) sweep(ctx context.Context, kept []block.ID) error {
 	live := map[block.ID]struct{}{}
-	for _, s := range kept {
-		c, err := d.openCheckpoint(s.id)
+	for _, id := range kept {
+		c, err := d.openCheckpoint(id)
 		if err != nil {
 			return err
 		}
@@ -92,7 +107,7 @@ func (d *Database) sweep(ctx context.Context, kept []saved) error {
 			live[ref.ID] = struct{}{}
 		}
 	}
-	first := d.lists
+	first := d.lists.Load()
 	var dead []block.ID
 	for e, err := range d.n.o.Store.Scan(d.derivedAll('n')) {
 		if err != nil {

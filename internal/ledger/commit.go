@@ -190,7 +190,13 @@ func (d *Database) show(ready []judged) (refused []judged, why error) {
 		d.bytes.Add(int64(len(j.block.Data)))
 		changes = append(changes, added.Changes...)
 	}
+	if err := d.lowered(context.Background()); err != nil {
+		d.damage.Store(&err)
+	}
 	d.mu.Unlock()
+	if why != nil {
+		d.lacks(why)
+	}
 	if alarm != nil {
 		d.alarm(alarm)
 	}
@@ -368,7 +374,10 @@ func (d *Database) judgeAll() {
 		}
 		return v
 	})
-	if len(changes) > 0 {
+	if err == nil {
+		err = d.lowered(context.Background()) // before a checkpoint tells of it
+	}
+	if len(changes) > 0 && err == nil {
 		// Rows of a new verdict stand behind no commit, so only a checkpoint tells
 		// where: it is written before anybody reads them.
 		if p := d.freezeLocked(); p != nil {
@@ -376,7 +385,10 @@ func (d *Database) judgeAll() {
 		}
 	}
 	d.mu.Unlock()
-	if err != nil {
+	switch {
+	case err == nil:
+		d.needs.Store(nil)
+	case !d.lacks(err):
 		d.damage.Store(&err)
 	}
 	d.watchers.tell(changes)

@@ -35,11 +35,12 @@ type Database struct {
 	actor    block.Actor
 	awaited  map[block.ID]struct{} // data heads of cuts that are not here yet
 
-	chainThen []block.ID // heads of the chain when the checkpoint was written
-	noFlush   bool       // the disk took no writes when it was opened
-	garbage   garbage    // of the flush under way, like lists
-	voided    uint64     // behind the last arrival that was noted as void since the start
-	lists     uint64     // number of the next list of nodes
+	floor     *floor        // where the history begins; nil: all of it is here. Changed under mu too
+	chainThen []block.ID    // heads of the chain when the checkpoint was written
+	noFlush   bool          // the disk took no writes when it was opened
+	garbage   garbage       // of the flush under way
+	voided    uint64        // behind the last arrival that was noted as void since the start
+	lists     atomic.Uint64 // number of the next list of nodes
 
 	mu        sync.RWMutex
 	replica   *crdt.Replica
@@ -59,6 +60,7 @@ type Database struct {
 	watchers *watchers
 	bytes    atomic.Int64 // of commits held
 
+	needs  atomic.Pointer[needs] // what a verdict waits for; nil: none does
 	damage atomic.Pointer[error] // why it cannot be read, if so
 	alarms atomic.Pointer[error] // the last digest that did not agree
 }
@@ -95,7 +97,8 @@ func (n *Ledger) openDatabase(c *Chain, id block.DBID) (*Database, error) {
 // so that the feed tells its rows where it told them before; then all are judged
 // anew if anything may have changed.
 func (d *Database) replay(from uint64, restored bool) error {
-	again, passed := restored && !slices.Equal(d.chainThen, d.team.State().Heads()), map[block.ID]bool{}
+	again := restored && !slices.Equal(d.chainThen, d.team.State().Heads()) || !restored && d.floor != nil
+	passed := map[block.ID]bool{}
 	var forget []judged
 	notes := d.n.o.Store.NewBatch()
 	if err := d.countLists(); err != nil {

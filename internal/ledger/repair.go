@@ -73,7 +73,7 @@ func (n *Ledger) Rotten() []block.ID { return n.rotten.list() }
 
 // NeedsHealing reports whether a block or a database is known to be damaged.
 func (n *Ledger) NeedsHealing() bool {
-	damaged := func(d *Database) bool { return d.Damage() != nil }
+	damaged := func(d *Database) bool { return d.Damage() != nil || d.needs.Load() != nil }
 	return len(n.rotten.list()) > 0 || slices.ContainsFunc(n.databases(), damaged)
 }
 
@@ -103,6 +103,9 @@ func (n *Ledger) Heal(ctx context.Context, fetch Fetch) error {
 		errs = nil // a block is fetched from one team; the others do not have it
 	}
 	for _, d := range n.databases() {
+		if err := d.refetch(ctx, fetch); err != nil {
+			errs = append(errs, err)
+		}
 		if d.Damage() != nil {
 			r, err := d.Repair(ctx, fetch)
 			if err == nil && len(r.Bad) > 0 {
@@ -205,9 +208,9 @@ func (d *Database) reload() error {
 	d.await()
 	busy := errRebuilding
 	d.damage.Store(&busy)
-	err := d.anew() // checkpoints were made of what is now in doubt
+	err := d.openFloor()
 	if err == nil {
-		err = d.replay(0, false)
+		err = d.begin() // checkpoints were made of what is now in doubt
 	}
 	if err != nil {
 		d.damage.Store(&err)

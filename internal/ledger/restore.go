@@ -18,16 +18,36 @@ import (
 // load opens what is on disk: the newest checkpoint that can be read, and the commits
 // that came after it, as they were judged then.
 func (d *Database) load() error {
+	if err := d.openFloor(); err != nil {
+		return err
+	}
 	from, restored, err := d.restore()
 	if err != nil {
 		return err
 	}
-	if !restored {
-		if err := d.anew(); err != nil {
-			return err
-		}
+	if restored {
+		return d.replay(from, true)
 	}
-	return d.replay(from, restored)
+	return d.begin()
+}
+
+// begin makes the replica anew from what is on disk: from the commits, or from the
+// ground and the commits above it.
+func (d *Database) begin() error {
+	if err := d.anew(); err != nil {
+		return err
+	}
+	if err := d.replay(d.arrival, false); err != nil || d.floor == nil {
+		return err
+	}
+	// A ground tells no feed: the new one is written down, or it would begin anew with
+	// every start.
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if p := d.freezeLocked(); p != nil {
+		d.finishLocked(context.Background(), p)
+	}
+	return nil
 }
 
 // newReplica returns an empty replica over the store.
@@ -98,7 +118,7 @@ func (d *Database) restore() (from uint64, ok bool, err error) {
 		}
 		return pos.Arrival, true, nil
 	}
-	if len(list) > 0 {
+	if len(list) > 0 || d.floor != nil {
 		return 0, false, nil
 	}
 	if d.replica, err = d.newReplica(epoch); err != nil {
@@ -140,7 +160,10 @@ func (d *Database) restoreFrom(s saved, epoch uint64, later bool) (p position, e
 		}
 		rest = append(rest, plain...)
 	}
-	saved := crdt.Saved{Checkpoint: c, Graph: d.eachDerived(d.derivedAll('g')), Rest: rest, Doubt: later}
+	saved := crdt.Saved{Checkpoint: c, Graph: d.graph(), Rest: rest, Doubt: later}
+	if f := d.floor; f != nil {
+		saved.Floor, saved.Ground = int(f.Place), f.ground
+	}
 	if err := r.Restore(context.Background(), saved); err != nil {
 		return p, err
 	}
@@ -230,8 +253,8 @@ func (d *Database) parseCheckpoint(u *block.Unverified, get func(block.ID) ([]by
 	return b, c, nil
 }
 
-// anew begins without a checkpoint, and with an empty feed of a new epoch: what may
-// be left of an old one is taken away first.
+// anew begins without a checkpoint, or with that of the ground, and with a feed of a
+// new epoch: what may be left of an old one is taken away first.
 func (d *Database) anew() error {
 	epoch, err := d.newEpoch()
 	if err != nil {
@@ -241,13 +264,28 @@ func (d *Database) anew() error {
 	if err != nil {
 		return err
 	}
-	d.mu.Lock()
-	d.replica, d.arrival = r, 0
-	d.mu.Unlock()
+	arrival := uint64(0)
 	d.lastTime, d.chainThen, d.garbage = 0, nil, garbage{}
+	if f := d.floor; f != nil {
+		if err := d.standOn(r, f, true); err != nil {
+			return fmt.Errorf("the ground of the history: %w", err)
+		}
+		arrival, d.chainThen = f.Arrival, f.ground.TeamHeads
+		if seq, tip := r.Seq(d.actor); seq > 0 {
+			own, _ := r.Commit(tip)
+			d.lastTime = own.Time
+		}
+	}
+	d.mu.Lock()
+	d.replica, d.arrival = r, arrival
+	d.mu.Unlock()
 	d.bytes.Store(0)
 	clear(d.awaited)
-	for _, prefix := range [][]byte{d.derivedAll('e'), store.Checkpoints(d.id), d.derivedAll('f'), d.derivedAll('g'), d.derivedAll('p'), d.derivedAll('r'), d.derivedAll('s'), d.derivedAll('v')} {
+	stale := [][]byte{d.derivedAll('e'), store.Checkpoints(d.id), d.derivedAll('f'), d.derivedAll('g'), d.derivedAll('p'), d.derivedAll('r'), d.derivedAll('s'), d.derivedAll('v')}
+	if d.floor == nil {
+		stale = append(stale, store.Graphs(d.id)) // of one that was lowered
+	}
+	for _, prefix := range stale {
 		if err == nil {
 			err = d.deleteAll(prefix, nil)
 		}

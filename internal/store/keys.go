@@ -18,8 +18,10 @@ import (
 //	t/ team(32) s                own verified snapshot of the chain
 //	d/ db(16) i                  this device's own record of the database
 //	d/ db(16) a                  this device's actor and its last seq
+//	d/ db(16) b n(8)             n-th piece of the record of where the history begins
 //	d/ db(16) c n(8)             id of the n-th commit in order of arrival
 //	d/ db(16) f                  frontier
+//	d/ db(16) g n(8)             rows of the graph below that, from the n-th commit on
 //	d/ db(16) h                  heads
 //	d/ db(16) k n(8)             id of a checkpoint, newest last
 //	d/ db(16) l name             a label that pins a state
@@ -149,6 +151,22 @@ func Checkpoint[D ID16](db D, n uint64) []byte {
 
 // Checkpoints is the prefix of all Checkpoint keys of a database, newest last.
 func Checkpoints[D ID16](db D) []byte { return append(key16(prefixDatabase, db, 1), 'k') }
+
+// Floor is the key of the n-th piece of the record of where the history begins.
+func Floor[D ID16](db D, n uint64) []byte {
+	return binary.BigEndian.AppendUint64(append(key16(prefixDatabase, db, 9), 'b'), n)
+}
+
+// Floors is the prefix of all Floor keys of a database.
+func Floors[D ID16](db D) []byte { return append(key16(prefixDatabase, db, 1), 'b') }
+
+// Graph is the key of the rows of the graph from the n-th commit on.
+func Graph[D ID16](db D, n uint64) []byte {
+	return binary.BigEndian.AppendUint64(append(key16(prefixDatabase, db, 9), 'g'), n)
+}
+
+// Graphs is the prefix of all Graph keys of a database, in order.
+func Graphs[D ID16](db D) []byte { return append(key16(prefixDatabase, db, 1), 'g') }
 
 // Label is the key of a label that pins a state. The name is opaque bytes: its
 // owner hashes or seals it first.
