@@ -39,7 +39,7 @@ func (n *Node) Join(ctx context.Context, r api.JoinRequest) (api.Joined, error) 
 	if share {
 		return n.pickUp(ctx, r.Code)
 	}
-	c, proof, err := n.live.Load().JoinBySeed(ctx, code, seed, r.Name)
+	c, proof, err := n.live.Load().JoinBySeed(ctx, code, seed, peering.Joiner{Name: r.Name, Device: r.Device})
 	if err != nil {
 		return api.Joined{}, doorError(err)
 	}

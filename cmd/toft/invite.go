@@ -156,11 +156,15 @@ func (a *app) printInvite(i api.Invite, qr bool) error {
 	}
 	return show(a, i, func(i api.Invite) {
 		a.out.line(i.Code)
+		join := "toft join CODE"
+		if i.Kind == "device" {
+			join += " --device"
+		}
 		if i.Apart {
-			a.talk("the seed is not in the code: tell it on another way, then on the other device: toft join CODE --seed-file FILE")
+			a.talk("the seed is not in the code: tell it on another way, then on the other device: %s --seed-file FILE", join)
 		}
 		a.talk("%s", fmt.Sprintf("invitation %s to %s as %s, %s, %s; whoever has the code can join", i.ID, i.Team, i.Role, uses(i), until(i, a.now())))
-		a.talk("on the other device: toft join CODE")
+		a.talk("on the other device: %s", join)
 	})
 }
 
@@ -236,7 +240,7 @@ func (a *app) joinCmd() *cobra.Command {
 		Example: "toft join $CODE --as bob",
 		Short:   "Redeem an invitation (needs the daemon)",
 		Long: "Redeem an invitation (needs the daemon).\n\n" +
-			"Spaces, dashes and case of the code do not matter. With - it is read from stdin,\nwhere other users of this machine cannot see it.",
+			"Spaces, dashes and case of the code do not matter. A code that would\nmake this device one of the inviter's own is refused without --device. With - the\ncode is read from stdin, where other users of this machine cannot see it.",
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			if r.Seed, err = a.seed(seedFile); err != nil {
 				return err
@@ -260,6 +264,7 @@ func (a *app) joinCmd() *cobra.Command {
 		},
 	}
 	c.Flags().StringVar(&r.Name, "as", "", "the name others in the team shall see (default: your user name)")
+	c.Flags().BoolVar(&r.Device, "device", false, "the code is one of your own for a device: your other devices come into every team this one is in")
 	c.Flags().BoolVar(&r.NoWait, "no-wait", false, "do not wait for the databases")
 	c.Flags().StringVar(&seedFile, "seed-file", "", "the secret that was told apart from the code, the first line of this file (- for stdin)")
 	return c

@@ -71,7 +71,7 @@ func TestLyingAdmitters(t *testing.T) {
 					says(s, message.TeamResponse{Team: c.ID(), Summary: [32]byte{1}, Links: lie.links})
 				}
 			})
-			_, _, err := b.Join(within(t), code, "")
+			_, _, err := b.Join(within(t), code, Joiner{})
 			require.ErrorIs(t, err, lie.want)
 		})
 	}
@@ -90,14 +90,14 @@ func TestShortCodeSurvivesALiar(t *testing.T) {
 	c, _ := a.found("fam")
 	code := a.invite(c, team.Invite{})
 	code.Short, code.Device, code.Addrs = true, block.Device{}, nil
-	_, _, err := b.Join(within(t), code, "")
+	_, _, err := b.Join(within(t), code, Joiner{})
 	require.ErrorIs(t, err, api.ErrUnreachable, "connected to nobody")
 	for range 3 {
 		m := newDevice(t, "mallory")
 		m.pretends(func(*message.Challenge) {}, func() message.Result { return message.Result{Error: message.JoinRevoked} })
 		connect(t, b, m)
 	}
-	_, _, err = b.Join(within(t), code, "")
+	_, _, err = b.Join(within(t), code, Joiner{})
 	require.ErrorIs(t, err, api.ErrInviteRevoked)
 	connect(t, b, a)
 	onB, _ := b.redeem(code)

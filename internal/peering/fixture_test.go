@@ -224,7 +224,7 @@ func (d *device) use(by *device, c *ledger.Chain, inv team.Invitation, key *vaul
 
 func (d *device) redeem(code team.Code) (*ledger.Chain, *ledger.Database) {
 	d.t.Helper()
-	c, _, err := d.Join(within(d.t), code, "")
+	c, _, err := d.Join(within(d.t), code, Joiner{Device: true})
 	require.NoError(d.t, err)
 	if dbs := c.Databases(); len(dbs) > 0 {
 		return c, dbs[0]

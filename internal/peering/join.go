@@ -17,6 +17,7 @@ import (
 	"github.com/toftdb/toft/block"
 	"github.com/toftdb/toft/internal/ledger"
 	"github.com/toftdb/toft/internal/message"
+	"github.com/toftdb/toft/internal/planted"
 	"github.com/toftdb/toft/internal/vault"
 	"github.com/toftdb/toft/internal/wire"
 	"github.com/toftdb/toft/node/api"
@@ -32,7 +33,7 @@ const (
 
 func errClosing() error { return api.ErrClosed.With("the node is closing", "start it again") }
 
-func (n *Network) join(ctx context.Context, code team.Code, seed []byte, name string) (*ledger.Chain, team.Proof, error) {
+func (n *Network) join(ctx context.Context, code team.Code, seed []byte, as Joiner) (*ledger.Chain, team.Proof, error) {
 	signer, err := vault.InviteKey(code.Team, code.Invite, seed)
 	if err != nil {
 		return nil, team.Proof{}, err
@@ -43,7 +44,7 @@ func (n *Network) join(ctx context.Context, code team.Code, seed []byte, name st
 	}
 	var last error
 	for _, p := range peers {
-		result, proof, err := n.proveInTime(ctx, p, code, signer, name)
+		result, proof, err := n.proveInTime(ctx, p, code, signer, as)
 		if err != nil {
 			// Another peer may be the right one. What was told of the invitation says
 			// more than that a peer does not know it.
@@ -124,11 +125,11 @@ func errShutOut() error {
 const busyTime = 15 * time.Second
 
 // proveInTime proves again while the admitter is busy with others.
-func (n *Network) proveInTime(ctx context.Context, p peer.ID, code team.Code, signer *vault.InviteSigner, name string) (message.Result, team.Proof, error) {
+func (n *Network) proveInTime(ctx context.Context, p peer.ID, code team.Code, signer *vault.InviteSigner, as Joiner) (message.Result, team.Proof, error) {
 	ctx, cancel := context.WithTimeout(ctx, busyTime)
 	defer cancel()
 	for pause := 250 * time.Millisecond; ; pause *= 2 {
-		result, proof, err := n.prove(ctx, p, code, signer, name)
+		result, proof, err := n.prove(ctx, p, code, signer, as)
 		if !errors.Is(err, errBusy) {
 			return result, proof, err
 		}
@@ -143,7 +144,7 @@ func (n *Network) proveInTime(ctx context.Context, p peer.ID, code team.Code, si
 }
 
 // prove runs the joiner's side of the join stream.
-func (n *Network) prove(ctx context.Context, p peer.ID, code team.Code, signer *vault.InviteSigner, name string) (message.Result, team.Proof, error) {
+func (n *Network) prove(ctx context.Context, p peer.ID, code team.Code, signer *vault.InviteSigner, as Joiner) (message.Result, team.Proof, error) {
 	none := func(err error) (message.Result, team.Proof, error) {
 		return message.Result{}, team.Proof{}, api.ErrUnreachable.Wrap(fmt.Errorf("join at %s: %w", p, err), "try again; if it stays so, ask for a new code")
 	}
@@ -159,6 +160,7 @@ func (n *Network) prove(ctx context.Context, p peer.ID, code team.Code, signer *
 	if err := s.SetDeadline(time.Now().Add(joinTime)); err != nil {
 		return none(err)
 	}
+	name := as.Name
 	switch name {
 	case "":
 		name = n.o.User
@@ -181,11 +183,16 @@ func (n *Network) prove(ctx context.Context, p peer.ID, code team.Code, signer *
 	if ch.Error != 0 {
 		return message.Result{}, proof, joinError(ch.Error, "")
 	}
+	if team.InviteKind(ch.Kind) == team.InviteDevice && !as.Device && !planted.Bug("join-any-kind") {
+		_ = s.Reset()
+		return message.Result{}, proof, errDeviceCode()
+	}
 	if team.InviteKind(ch.Kind) != team.InviteMember && proof.Name != "" {
 		// A device of a member that exists brings no name; it was committed to before
 		// the kind was known, so start again without. The admitter counts streams.
 		_ = s.Reset()
-		return n.prove(ctx, p, code, signer, noName)
+		as.Name = noName
+		return n.prove(ctx, p, code, signer, as)
 	}
 	if PeerOf(ch.Admitter) != p {
 		return none(errors.New("it answers in the name of another device"))
@@ -207,6 +214,13 @@ func (n *Network) prove(ctx context.Context, p peer.ID, code team.Code, signer *
 		return result, proof, api.ErrVerify.With(fmt.Sprintf("%s answered with another team than the code names", p), "ask for a new code over a safe channel")
 	}
 	return result, proof, nil
+}
+
+// errDeviceCode refuses to become a device of whoever made the code, because nobody
+// said so: his other devices would come into every team this device is in.
+func errDeviceCode() error {
+	return api.ErrUsage.With("the code makes this device one of the inviter's own: all of his devices would come into every team this device is in; nothing was done",
+		"only if the inviter is you: toft join CODE --device; else ask for a code for a member")
 }
 
 // seal makes the joiner's answer unreadable to all but the admitter.

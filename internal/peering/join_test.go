@@ -226,7 +226,7 @@ func TestTheEndOfAnInvitationIsToldToItsHolder(t *testing.T) {
 			require.Equal(t, message.Result{Error: message.JoinWrongSeed}, r)
 			require.NotEmpty(t, answer)
 
-			_, _, err = newDevice(t, "carol").Join(within(t), code, "")
+			_, _, err = newDevice(t, "carol").Join(within(t), code, Joiner{})
 			require.ErrorIs(t, err, c.atDoor)
 			require.NotEmpty(t, api.ErrorOf(err).Hint)
 		})
@@ -367,7 +367,7 @@ func TestDeviceInvitation(t *testing.T) {
 		phone := newDevice(t, "phone")
 		phones = append(phones, phone)
 		wg.Go(func() {
-			_, _, err := phone.Join(within(t), code, "Ann herself")
+			_, _, err := phone.Join(within(t), code, Joiner{Name: "Ann herself", Device: true})
 			if err != nil {
 				t.Errorf("join: %v", err)
 			}
@@ -397,7 +397,7 @@ func TestDeviceJoinHoldsOnePlace(t *testing.T) {
 		a.serveJoin(s)
 	})
 	start := time.Now()
-	_, _, err := phone.Join(within(t), code, "")
+	_, _, err := phone.Join(within(t), code, Joiner{Device: true})
 	require.NoError(t, err)
 	require.Len(t, taken, 2)
 	require.Less(t, time.Since(start), joinTime, "it did not wait for the first place to time out")
@@ -410,7 +410,7 @@ func TestAdmittedAndCutOffJoinsAgain(t *testing.T) {
 	c, _ := a.found("fam")
 	code := a.invite(c, team.Invite{MaxUses: 1})
 	a.host.RemoveStreamHandler(message.SyncProtocol)
-	_, _, err := b.Join(within(t), code, "")
+	_, _, err := b.Join(within(t), code, Joiner{})
 	require.ErrorIs(t, err, api.ErrUnreachable)
 	require.Contains(t, api.ErrorOf(err).Hint, "again")
 	a.handle(message.SyncProtocol, a.members(a.serveSync))
@@ -433,7 +433,7 @@ func TestCloseEndsAJoin(t *testing.T) {
 	})
 	failed := make(chan error, 1)
 	go func() {
-		_, _, err := b.Join(context.Background(), code, "")
+		_, _, err := b.Join(context.Background(), code, Joiner{})
 		failed <- err
 	}()
 	<-asked

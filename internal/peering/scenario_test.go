@@ -160,7 +160,7 @@ func TestScenarioWrongCodeThenRight(t *testing.T) {
 	code := a.invite(fam, team.Invite{MaxUses: 1})
 	wrong := code
 	wrong.Seed[3] ^= 1
-	_, _, err := b.Join(within(t), wrong, "")
+	_, _, err := b.Join(within(t), wrong, Joiner{})
 	require.Error(t, err)
 	require.Nil(t, b.ledger.Chain(fam.ID()))
 	b.redeem(code)

@@ -35,6 +35,9 @@ type JoinRequest struct {
 	Seed   Secret `json:"seed,omitzero"`   // where it was told apart from the code
 	Name   string `json:"name,omitzero"`   // how the team shall call the new member; default: the user's name
 	NoWait bool   `json:"noWait,omitzero"` // return once admitted, before databases are here
+	// Device agrees that this device becomes one of the inviter's own: his others come
+	// into every team it is in. Without it a code for a device is [ErrUsage].
+	Device bool `json:"device,omitzero"`
 }
 
 // Cond makes a write depend on what is there. Several hold together.

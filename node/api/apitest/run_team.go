@@ -198,6 +198,8 @@ func invitationsEnd(t *testing.T, a, b api.API) {
 	require.Equal(t, "device", device.Kind)
 	require.Equal(t, uint64(1), device.MaxUses)
 	require.WithinDuration(t, time.Now().Add(30*time.Minute), device.Expires, 2*time.Minute)
+	_, err = b.Join(ctx, api.JoinRequest{Code: device.Code})
+	require.ErrorIs(t, err, api.ErrUsage, "nobody becomes a device of somebody else without saying so")
 
 	listed, err := collect(fam.Invites(ctx))
 	require.NoError(t, err)

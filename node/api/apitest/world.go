@@ -331,14 +331,14 @@ func (n *Node) Join(_ context.Context, r api.JoinRequest) (api.Joined, error) {
 				return api.Joined{}, api.ErrInviteSeed.With("the seed is another", "ask for it again")
 			}
 			if i.ID == id {
-				return n.redeem(t, i, cmp.Or(r.Name, n.id.User))
+				return n.redeem(t, i, cmp.Or(r.Name, n.id.User), r.Device)
 			}
 		}
 	}
 	return api.Joined{}, api.ErrInviteUnknown.With("nobody knows this invitation", "")
 }
 
-func (n *Node) redeem(t *team, i *invite, name string) (api.Joined, error) {
+func (n *Node) redeem(t *team, i *invite, name string, device bool) (api.Joined, error) {
 	switch i.state() {
 	case "revoked":
 		return api.Joined{}, api.ErrInviteRevoked.With("the invitation was revoked", "ask for a new one")
@@ -346,6 +346,9 @@ func (n *Node) redeem(t *team, i *invite, name string) (api.Joined, error) {
 		return api.Joined{}, api.ErrInviteExpired.With("the invitation has expired", "ask for a new one")
 	case "used":
 		return api.Joined{}, api.ErrInviteUsed.With("the invitation is used up", "ask for a new one")
+	}
+	if i.Kind == "device" && !device {
+		return api.Joined{}, api.ErrUsage.With("the code makes this device one of the inviter's own", "toft join CODE --device")
 	}
 	if t.member(n) != nil {
 		return api.Joined{}, api.ErrExists.With("this device is in the team already", "")
