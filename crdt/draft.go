@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/toftdb/toft/block"
+	"github.com/toftdb/toft/internal/planted"
 	"github.com/toftdb/toft/internal/wire"
 )
 
@@ -176,10 +177,7 @@ func (d *drafting) root(f ref, link *block.ID) (block.ID, bool) {
 }
 
 func (r *Replica) newDrafting(a Author, heads []block.ID) (*drafting, error) {
-	switch {
-	case len(heads) > block.MaxParents:
-		return nil, ErrHeads
-	case len(a.TeamHeads) == 0 || len(a.TeamHeads) > MaxTeamHeads || !a.Time.Valid():
+	if len(a.TeamHeads) == 0 || len(a.TeamHeads) > MaxTeamHeads || !a.Time.Valid() {
 		return nil, fmt.Errorf("author without a time or with %d team heads", len(a.TeamHeads))
 	}
 	d := &drafting{r: r, parents: heads, table: newActorTable(a.Actor), works: map[string]*draftDoc{}}
@@ -200,6 +198,9 @@ func (r *Replica) newDrafting(a Author, heads []block.ID) (*drafting, error) {
 		if own = slices.Index(heads, last.ID); own < 0 {
 			d.body.prev = last.ID
 		}
+	}
+	if len(heads) > block.MaxParents { // asked after the actor: a merge needs one that may write
+		return nil, ErrHeads
 	}
 	d.ctx = opContext{dot: Dot{a.Actor, d.body.seq}, time: d.body.time}
 	if len(heads) > 1 || own < 0 {
@@ -354,8 +355,8 @@ func (d *drafting) run(x *draftDoc, w Write) (Result, error) {
 	if err == nil {
 		err = d.files(x.w, w.Files)
 	}
-	if err == nil {
-		err = d.fits(x.w)
+	if err == nil && (w.Verb == Put || w.Verb == Patch || planted.Bug("crdt-too-large-to-delete")) {
+		err = d.fits(x, w.Verb)
 	}
 	if err == nil {
 		err = x.w.failed
@@ -374,13 +375,26 @@ func (d *drafting) explain(id string, err error) error {
 	return fmt.Errorf("%w: %.80q", err, id)
 }
 
-// fits refuses a document that has grown too large.
-func (d *drafting) fits(w *work) error {
-	if w.root.bulk() <= MaxDocument {
+// fits refuses a document that is too large. Two edits that fit may together not: such
+// a one can be deleted, and patched as long as it gets no larger.
+func (d *drafting) fits(x *draftDoc, verb Verb) error {
+	if x.w.root.bulk() <= MaxDocument {
 		return nil
 	}
 	v := viewer{stores: d}
-	return Doc(v.document(&w.entry)).checkSize()
+	now := Doc(v.document(&x.w.entry))
+	err := now.checkSize()
+	if err == nil || verb != Patch || !x.was.alive {
+		return err
+	}
+	was, failed := d.r.load(x.id)
+	if failed != nil {
+		return failed
+	}
+	if before := Doc(v.document(was.e)); before.size() >= now.size() {
+		return nil
+	}
+	return err
 }
 
 // rev returns the revision of a document after the draft.

@@ -92,10 +92,20 @@ func (r *Replica) SetFloor(ctx context.Context, place int, c *Checkpoint) error 
 		return nil
 	}
 	g, err := r.openGround(ctx, place, c)
-	if err == nil {
-		r.floor = g
+	if err != nil {
+		return err
 	}
-	return err
+	was := r.floor
+	if r.floor = g; r.forks == 0 {
+		return nil
+	}
+	r.raising = true
+	err = r.clear(r.order[place:])
+	if r.raising = false; err != nil {
+		r.floor = was
+		return fmt.Errorf("floor at %d: a clear above hangs on a fork below: %w", place, err)
+	}
+	return nil
 }
 
 // openGround opens the state at a place, and holds it against the graph.
@@ -250,16 +260,25 @@ func (r *Replica) judgeBack(j judgement) {
 	}
 }
 
-// takeBack takes a commit out that was inserted last, as the twin of another, with all
-// that followed from it.
+// takeBack takes a commit out that was inserted last, with all that followed from it.
 func (r *Replica) takeBack(h *held, heads []block.ID, stands map[*held]map[string][]named) {
 	log := r.logs[h.actor]
-	twins := log.twins[h.Seq]
-	if twins = twins[:len(twins)-1]; len(twins) == 1 {
+	switch twins := log.twins[h.Seq]; {
+	case len(twins) > 2:
+		log.twins[h.Seq] = twins[:len(twins)-1]
+	case len(twins) == 2:
 		delete(log.twins, h.Seq)
 		r.forks--
-	} else {
-		log.twins[h.Seq] = twins
+	case h.Seq > 1:
+		log.commits = log.commits[:h.Seq-1]
+	default:
+		log.commits, r.logs = nil, r.logs[:h.actor]
+		delete(r.actors, h.Actor)
+	}
+	for _, l := range r.logs {
+		if l.counts != nil && l.counts.upTo > h.index {
+			l.counts = nil
+		}
 	}
 	delete(r.commits, h.ID)
 	delete(r.voids, h.ID)

@@ -40,7 +40,9 @@ func (s *site) raise(place int, gc bool) {
 		if h.void != "" {
 			v = Void(h.void)
 		}
-		if _, err := r.Add(c, v); err != nil {
+		if _, err := r.Add(c, v); errors.Is(err, ErrHistory) {
+			return // a fork reaches below the floor that is
+		} else if err != nil {
 			s.t.Fatal(err)
 		}
 	}
@@ -49,7 +51,9 @@ func (s *site) raise(place int, gc bool) {
 		err = f.Run(s.t.Context())
 	}
 	if err == nil {
-		err = s.SetFloor(s.t.Context(), place, f.Checkpoint)
+		if err = s.SetFloor(s.t.Context(), place, f.Checkpoint); errors.Is(err, ErrHistory) {
+			return // not there, because of a fork
+		}
 	}
 	if err != nil {
 		s.t.Fatal(err)

@@ -44,6 +44,7 @@ type actorLog struct {
 	actor   block.Actor
 	commits []*held
 	twins   map[uint64][]*held // all commits of a seq that was used more than once
+	counts  *counts            // made when a clear asks for it
 }
 
 // at returns the commits of a seq.

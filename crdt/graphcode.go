@@ -178,7 +178,8 @@ func (r *Replica) restore(ctx context.Context, s Saved) error {
 	}
 	r.sound = true
 	if s.Floor > 0 {
-		if err := r.SetFloor(ctx, s.Floor, s.Ground); err != nil {
+		var err error
+		if r.floor, err = r.openGround(ctx, s.Floor, s.Ground); err != nil {
 			return err
 		}
 	}

@@ -152,7 +152,12 @@ func (r *Replica) Revisions(id string) iter.Seq2[*Revision, error] {
 				}
 				v := &Revision{Commit: &h.Commit, Action: o.action(), Void: h.void, r: r, id: id}
 				if h.void == "" {
-					v.k = keptOf(l.entry(r, touch{h, ctx, *o}))
+					e, err := l.entry(r, touch{h, ctx, *o})
+					if err != nil {
+						yield(nil, err)
+						return
+					}
+					v.k = keptOf(e)
 					v.Rev, v.Alive = r.rev(id, &v.k), v.k.alive
 				}
 				if !yield(v, nil) {
@@ -188,7 +193,7 @@ type line struct {
 const maxLines = 8
 
 // entry returns the document's entry in the state of h and its past.
-func (l *life) entry(r *Replica, now touch) *entry {
+func (l *life) entry(r *Replica, now touch) (*entry, error) {
 	h := now.h
 	var before []touch
 	for _, t := range l.touched {
@@ -204,7 +209,9 @@ func (l *life) entry(r *Replica, now touch) *entry {
 	if i < 0 {
 		x := line{n: len(before), e: &entry{}}
 		for _, t := range before {
-			x.play(r, t)
+			if err := x.play(r, t); err != nil {
+				return nil, err
+			}
 		}
 		if l.lines = append(l.lines, x); len(l.lines) > maxLines {
 			l.lines = l.lines[1:]
@@ -212,16 +219,16 @@ func (l *life) entry(r *Replica, now touch) *entry {
 		i = len(l.lines) - 1
 	}
 	x := &l.lines[i]
-	x.play(r, now)
 	x.last, x.n = h, len(before)+1
-	return x.e
+	return x.e, x.play(r, now)
 }
 
-func (x *line) play(r *Replica, t touch) {
-	x.e.apply(&t.o, t.ctx, r.resolve(t.h, t.ctx, &t.o))
+func (x *line) play(r *Replica, t touch) error {
+	err := r.apply(x.e, t.h, t.ctx, &t.o)
 	if len(x.e.groups) > 64 {
 		x.e.tidy()
 	}
+	return err
 }
 
 // keptOf returns an entry as it would be kept.

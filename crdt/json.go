@@ -86,6 +86,12 @@ func (d Doc) checkSize() error {
 	return nil
 }
 
+// size is how long the document is as it is stored, 0 if it is none.
+func (d Doc) size() int {
+	b, _ := appendObject(nil, d, nil, 1)
+	return len(b)
+}
+
 // CheckID reports whether id may name a document: 1–1,024 bytes of UTF-8 without
 // control characters.
 func CheckID(id string) error {

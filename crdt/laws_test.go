@@ -70,10 +70,19 @@ func genWrite(t *rapid.T) Write {
 }
 
 func genHistory(t *rapid.T, tb testing.TB, steps int) *history {
+	var names []string
+	for i := range rapid.IntRange(2, 4).Draw(t, "actors") {
+		names = append(names, fmt.Sprint(i))
+	}
+	return genHistoryOf(t, tb, steps, names...)
+}
+
+// genHistoryOf is genHistory of given actors; one that is named twice forks.
+func genHistoryOf(t *rapid.T, tb testing.TB, steps int, names ...string) *history {
 	h := &history{t: t}
 	g := newCellar()
-	for i := range rapid.IntRange(2, 4).Draw(t, "actors") {
-		h.sites = append(h.sites, g.site(tb, fmt.Sprint(i)))
+	for _, name := range names {
+		h.sites = append(h.sites, g.site(tb, name))
 	}
 	for range rapid.IntRange(1, steps).Draw(t, "steps") {
 		s := rapid.SampledFrom(h.sites).Draw(t, "site")
@@ -235,6 +244,7 @@ func checkKept(t *rapid.T, r *Replica) {
 	if !slices.Equal(ids, slices.Sorted(maps.Keys(entries))) {
 		t.Fatalf("ids %v", ids)
 	}
+	checkCounters(t, r)
 	seen := map[string]bool{}
 	for c, err := range r.Changes(Cursor{}) {
 		if err != nil || seen[c.ID] {

@@ -87,6 +87,7 @@ type Replica struct {
 	sound    bool                     // the tree is the state of those, as they are judged now
 	flush    *Flush                   // that is under way
 	floor    ground                   // where the history begins
+	raising  bool                     // it is asked whether it may begin there
 	failed   error                    // why the state cannot be trusted; nothing more is added
 }
 
@@ -281,7 +282,11 @@ func (r *Replica) Add(c *Commit, v Validity) (Added, error) {
 		stands = r.standsOf(r.logs[h.actor])
 	}
 	flipped := r.judgeFrom(h)
-	if err := r.playable(flipped); err != nil {
+	err = r.playable(flipped)
+	if err == nil {
+		err = r.clearable(flipped, h)
+	}
+	if err != nil {
 		r.takeBack(h, before, stands)
 		return Added{}, fmt.Errorf("commit %s: %w", c.ID, err)
 	}
@@ -415,7 +420,11 @@ func (r *Replica) Rejudge(judge func(*Commit) Validity) ([]Change, error) {
 	if len(flipped) == 0 {
 		return nil, nil
 	}
-	if err := r.playable(flipped); err != nil {
+	err := r.playable(flipped)
+	if err == nil {
+		err = r.clearable(flipped, nil)
+	}
+	if err != nil {
 		r.judgeBack(was)
 		return nil, err
 	}

@@ -44,19 +44,31 @@ func (u *update) rev() string {
 	return revision(u.n, u.hash[:])
 }
 
-// stage applies operations. drops resolves what each drops, see [Replica.resolve].
-func (r *Replica) stage(ctx *opContext, ops []op, drops func(*op) []named) (*staged, error) {
-	s := &staged{acc: r.acc, updates: make([]update, 0, len(ops))}
-	for i := range ops {
-		o := &ops[i]
+// stage applies the operations of a commit.
+func (r *Replica) stage(h *held) (*staged, error) {
+	s := &staged{acc: r.acc, updates: make([]update, 0, len(h.ops))}
+	for i := range h.ops {
+		o := &h.ops[i]
 		k, err := r.load(o.id)
+		if err == nil {
+			err = r.apply(k.e, h, &h.ctx, o)
+		}
 		if err != nil {
 			return nil, err
 		}
-		k.e.apply(o, ctx, drops(o))
 		r.stageEntry(s, o.id, &k, k.e)
 	}
 	return s, nil
+}
+
+// apply does to an entry what an operation of a commit stands for.
+func (r *Replica) apply(e *entry, h *held, ctx *opContext, o *op) error {
+	drops := r.resolve(h, ctx, o)
+	o, err := r.settled(h, ctx, o)
+	if err == nil {
+		e.apply(o, ctx, drops)
+	}
+	return err
 }
 
 // kept is a record taken apart. What is done to the entry does not change the rest.

@@ -48,6 +48,17 @@ func (r *Replica) judgeFrom(h *held) (flipped []*held) {
 			flipped = append(flipped, x)
 		}
 	}
+	if len(log.twins) == 1 && len(log.twins[h.Seq]) == 2 {
+		// The first fork of the actor: clears that name a void commit of it stand for
+		// something else from now on, see clears.go.
+		for seq := range uint64(len(log.commits)) {
+			for _, x := range log.at(seq + 1) {
+				if x != h && x.void != "" && !slices.Contains(flipped, x) {
+					flipped = append(flipped, x)
+				}
+			}
+		}
+	}
 	return flipped
 }
 
@@ -174,7 +185,7 @@ func (r *Replica) play(h *held) ([]Change, error) {
 	if p := r.pending; p.fits(r, h) {
 		return r.install(p, h), nil
 	}
-	s, err := r.stage(&h.ctx, h.ops, func(o *op) []named { return r.resolve(h, &h.ctx, o) })
+	s, err := r.stage(h)
 	if err != nil {
 		return nil, err
 	}
@@ -240,7 +251,9 @@ func (r *Replica) replay(x *held, only map[string]bool, fresh map[string]*entry)
 			continue
 		}
 		e := fresh[o.id]
-		e.apply(o, ctx, r.resolve(x, ctx, o))
+		if err := r.apply(e, x, ctx, o); err != nil {
+			return err
+		}
 		if len(e.groups) > 64 {
 			e.tidy()
 		}

@@ -463,8 +463,8 @@ func (n *node) bulk() (size int) {
 	for i := range n.asgs {
 		if c := n.asgs[i].val; c.ref() && !c.file() {
 			size += int(min(c.parseRef().size, math.MaxInt32))
-		} else {
-			size += len(c)
+		} else if size += len(c); c.file() {
+			size += 64 // what it shows beside what is kept
 		}
 	}
 	for _, k := range n.kids {
