@@ -15,20 +15,23 @@ import (
 
 // row is one line of the result. Zero fields are left out.
 type row struct {
-	Scenario    string   `json:"scenario"`
-	System      string   `json:"system,omitempty"`
-	Docs        int      `json:"docs,omitempty"`
-	Seconds     float64  `json:"seconds,omitempty"`
-	PerSecond   float64  `json:"perSecond,omitempty"` // documents or operations
-	P50         float64  `json:"p50ms,omitempty"`     // of single operations
-	P99         float64  `json:"p99ms,omitempty"`
-	WireBytes   float64  `json:"wireBytesPerDoc,omitempty"` // both directions, libp2p's count
-	CPUMicros   float64  `json:"cpuMicrosPerDoc,omitempty"` // of the whole process: all peers
-	Bytes       int64    `json:"bytes,omitempty"`
-	BytesPerDoc float64  `json:"bytesPerDoc,omitempty"`
-	Ratio       float64  `json:"ratio,omitempty"`    // of rates: above 1 the first is faster
-	Exponent    *float64 `json:"exponent,omitempty"` // of the time per document over the number of documents
-	Note        string   `json:"note,omitempty"`
+	Scenario  string  `json:"scenario"`
+	System    string  `json:"system,omitempty"`
+	Docs      int     `json:"docs,omitempty"`
+	Seconds   float64 `json:"seconds,omitempty"`
+	PerSecond float64 `json:"perSecond,omitempty"` // documents or operations
+	P50       float64 `json:"p50ms,omitempty"`     // of single operations
+	P99       float64 `json:"p99ms,omitempty"`
+	WireBytes float64 `json:"wireBytesPerDoc,omitempty"` // both directions, libp2p's count
+	CPUMicros float64 `json:"cpuMicrosPerDoc,omitempty"` // of the whole process: all peers
+	Bytes     int64   `json:"bytes,omitempty"`
+	// Protocols is what of Bytes or WireBytes went over which protocol; the rest is
+	// framing and encryption of connections.
+	Protocols   map[string]int64 `json:"protocols,omitempty"`
+	BytesPerDoc float64          `json:"bytesPerDoc,omitempty"`
+	Ratio       float64          `json:"ratio,omitempty"`    // of rates: above 1 the first is faster
+	Exponent    *float64         `json:"exponent,omitempty"` // of the time per document over the number of documents
+	Note        string           `json:"note,omitempty"`
 }
 
 // bench is one run.

@@ -270,7 +270,7 @@ func (b *bench) converge(ctx context.Context) error {
 	for _, s := range b.systems {
 		label := row{Scenario: fmt.Sprintf("converge-%dx%d", b.peers, b.each), System: s.Name()}
 		err := b.meet(ctx, s, b.peers, 0, func(w *network, all []replica) error {
-			before, m := w.bytes(b.settle), start()
+			before, said, m := w.bytes(b.settle), w.protocols(), start()
 			errs := make([]error, len(all))
 			var wg sync.WaitGroup
 			for i, r := range all {
@@ -287,7 +287,7 @@ func (b *bench) converge(ctx context.Context) error {
 				}
 			}
 			r := m.stop(label, total)
-			r.Bytes = w.bytes(b.settle) - before
+			r.Bytes, r.Protocols = w.bytes(b.settle)-before, since(w.protocols(), said)
 			b.say(r)
 			return nil
 		})

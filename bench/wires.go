@@ -126,6 +126,25 @@ func (w *network) bytes(settle time.Duration) int64 {
 	return w.count.GetBandwidthTotals().TotalOut
 }
 
+// protocols is what has been sent so far by protocol, without version and prefix.
+func (w *network) protocols() map[string]int64 {
+	sent := map[string]int64{}
+	for p, s := range w.count.GetBandwidthByProtocol() {
+		sent[string(p)] += s.TotalOut
+	}
+	return sent
+}
+
+// since subtracts what was sent before.
+func since(now, before map[string]int64) map[string]int64 {
+	for p, n := range before {
+		if now[p] -= n; now[p] == 0 {
+			delete(now, p)
+		}
+	}
+	return now
+}
+
 // gate lets a host dial only what the scenario allows: systems that dial by
 // themselves would begin before the clock does, or go around the proxy.
 type gate struct {

@@ -23,7 +23,7 @@ func BenchmarkPublishDeliver(b *testing.B) {
 			nx, ny := open(b, x, r.has), open(b, y, r.has)
 			tx := nx.join(b, "x", r.has)
 			got := make(chan struct{}, 1)
-			if _, err := ny.Join("x", r.has, accept, func(peer.ID, []byte) { got <- struct{}{} }); err != nil {
+			if _, err := ny.Join("x", r.has, accepting(func(peer.ID, []byte) { got <- struct{}{} })); err != nil {
 				b.Fatal(err)
 			}
 			hosttest.Connect(b, x, y)

@@ -1,7 +1,7 @@
 // Package gossip says "these are my heads": it carries small opaque messages
 // between the devices that share a topic, over a GossipSub of its own.
 //
-//	     Join(topic, allow, validate, deliver)
+//	     Join(topic, allow, judge)
 //	                    │
 //	┌───────────────────┴────────────────────┐
 //	│ gossip: gate · claims · replay          │   ── our rules

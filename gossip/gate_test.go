@@ -125,7 +125,7 @@ func TestMemberOfAnotherTeamStaysOutside(t *testing.T) {
 	known, fam, club := newRoster(a, b, raw), newRoster(a, b), newRoster(a, raw)
 	na, nb := open(t, a, known.has), open(t, b, known.has)
 	ta, tb := na.join(t, "fam", fam.has), nb.join(t, "fam", fam.has)
-	tc, err := na.Gossip.Join("club", club.has, accept, na.deliver)
+	tc, err := na.Gossip.Join("club", club.has, accepting(na.deliver))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -268,7 +268,7 @@ func TestRejectsMute(t *testing.T) {
 		}
 		return Reject
 	}
-	if _, err := na.Gossip.Join("x", r.has, judge, na.deliver); err != nil {
+	if _, err := na.Gossip.Join("x", r.has, judging(judge, na.deliver)); err != nil {
 		t.Fatal(err)
 	}
 	theirs, _ := stranger(t, raw).Join("x")

@@ -35,7 +35,17 @@ func newRoster(hosts ...host.Host) *roster {
 func (r *roster) has(p peer.ID) bool       { r.mu.Lock(); defer r.mu.Unlock(); return r.in[p] }
 func (r *roster) set(h host.Host, in bool) { r.mu.Lock(); defer r.mu.Unlock(); r.in[h.ID()] = in }
 
-func accept(peer.ID, []byte) Verdict { return Accept }
+// accepting takes every message.
+func accepting(deliver func(peer.ID, []byte)) func(peer.ID, []byte) (Verdict, func()) {
+	return judging(func(peer.ID, []byte) Verdict { return Accept }, deliver)
+}
+
+// judging makes one of the two steps that a message goes through.
+func judging(judge func(peer.ID, []byte) Verdict, deliver func(peer.ID, []byte)) func(peer.ID, []byte) (Verdict, func()) {
+	return func(from peer.ID, data []byte) (Verdict, func()) {
+		return judge(from, data), func() { deliver(from, data) }
+	}
+}
 
 // node is one device: a host, its gossip, and what it heard on a topic.
 type node struct {
@@ -58,7 +68,7 @@ func open(t testing.TB, h host.Host, known func(peer.ID) bool) *node {
 
 func (n *node) join(t testing.TB, topic string, allow func(peer.ID) bool) *Topic {
 	t.Helper()
-	tp, err := n.Gossip.Join(topic, allow, accept, n.deliver)
+	tp, err := n.Gossip.Join(topic, allow, accepting(n.deliver))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -119,7 +129,7 @@ func TestPublishRefusesWhatGossipSubWouldDropSilently(t *testing.T) {
 	if err := tp.Publish(context.Background(), make([]byte, MaxMessage+1)); !errors.Is(err, ErrTooLarge) {
 		t.Fatalf("got %v, want ErrTooLarge", err)
 	}
-	if _, err := n.Gossip.Join("x", newRoster().has, accept, n.deliver); !errors.Is(err, ErrJoined) {
+	if _, err := n.Gossip.Join("x", newRoster().has, accepting(n.deliver)); !errors.Is(err, ErrJoined) {
 		t.Fatalf("second join: %v", err)
 	}
 	tp.Close()
@@ -129,7 +139,7 @@ func TestPublishRefusesWhatGossipSubWouldDropSilently(t *testing.T) {
 	}
 	_ = n.Gossip.Close()
 	_ = n.Gossip.Close()
-	if _, err := n.Gossip.Join("y", newRoster().has, accept, n.deliver); !errors.Is(err, ErrClosed) {
+	if _, err := n.Gossip.Join("y", newRoster().has, accepting(n.deliver)); !errors.Is(err, ErrClosed) {
 		t.Fatalf("join after close: %v", err)
 	}
 	n.Gossip.Admitted("somebody") // must not block or panic

@@ -15,15 +15,15 @@ import (
 
 // Topic is a joined topic.
 type Topic struct {
-	g        *Gossip
-	name     string
-	allow    func(peer.ID) bool
-	validate func(peer.ID, []byte) Verdict
-	topic    *pubsub.Topic
-	sub      *pubsub.Subscription
-	cancel   context.CancelFunc // ends the delivering goroutine
-	stopped  chan struct{}      // closed when the delivering goroutine has ended
-	closed   atomic.Bool
+	g       *Gossip
+	name    string
+	allow   func(peer.ID) bool
+	judge   func(peer.ID, []byte) (Verdict, func())
+	topic   *pubsub.Topic
+	sub     *pubsub.Subscription
+	cancel  context.CancelFunc // ends the delivering goroutine
+	stopped chan struct{}      // closed when the delivering goroutine has ended
+	closed  atomic.Bool
 
 	mu     sync.Mutex
 	recent []sent // what a new neighbour is replayed, oldest first
@@ -34,21 +34,21 @@ type sent struct {
 	data []byte
 }
 
-// Join enters a topic. allow says which peers may hear and speak on it; validate
-// judges a message before it is passed on, deliver takes the accepted ones, never
-// our own. from is the peer that handed the message on, not its author.
+// Join enters a topic. allow says which peers may hear and speak on it; judge looks
+// at a message of others before it is passed on, once, and of an accepted one also
+// returns what is to be done with it, so that nothing has to be read again. from is
+// the peer that handed the message on, not its author.
 //
-// allow and validate are called from several goroutines and must be quick and
-// must not call back into Gossip; deliver is called from one goroutine per topic,
-// in order of acceptance, and while it is busy [inQueue] messages may wait. data
-// is shared and must not be changed.
-func (g *Gossip) Join(name string, allow func(peer.ID) bool, validate func(from peer.ID, data []byte) Verdict,
-	deliver func(from peer.ID, data []byte)) (*Topic, error) {
+// allow and judge are called from several goroutines and must be quick and must not
+// call back into Gossip; what judge returned is called from one goroutine per topic,
+// in order of acceptance, and while it is busy [inQueue] messages may wait. data is
+// shared and must not be changed.
+func (g *Gossip) Join(name string, allow func(peer.ID) bool, judge func(from peer.ID, data []byte) (v Verdict, deliver func())) (*Topic, error) {
 	if name == "" || len(name) > maxTopicName {
 		return nil, fmt.Errorf("gossip: topic name of %d bytes, want 1 to %d", len(name), maxTopicName)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	t := &Topic{g: g, name: name, allow: allow, validate: validate, cancel: cancel, stopped: make(chan struct{})}
+	t := &Topic{g: g, name: name, allow: allow, judge: judge, cancel: cancel, stopped: make(chan struct{})}
 	if err := g.enter(t); err != nil {
 		cancel()
 		return nil, fmt.Errorf("gossip: join: %w", err)
@@ -59,7 +59,7 @@ func (g *Gossip) Join(name string, allow func(peer.ID) bool, validate func(from 
 		close(t.stopped)
 		return nil, fmt.Errorf("gossip: join: %w", err)
 	}
-	go t.run(ctx, deliver)
+	go t.run(ctx)
 	for _, p := range g.gate.claimants(name) {
 		g.host.nudge(p) // it said so before we were on the topic
 	}
@@ -91,7 +91,7 @@ func (g *Gossip) leave(t *Topic) {
 
 func (t *Topic) open() (err error) {
 	ps := t.g.ps
-	if err := ps.RegisterTopicValidator(t.name, t.judge, pubsub.WithValidatorInline(true)); err != nil {
+	if err := ps.RegisterTopicValidator(t.name, t.validate, pubsub.WithValidatorInline(true)); err != nil {
 		return err
 	}
 	if t.topic, err = ps.Join(t.name); err == nil {
@@ -107,9 +107,9 @@ func (t *Topic) open() (err error) {
 // foreign keeps our own messages out of the subscription.
 func (t *Topic) foreign(m *pubsub.Message) bool { return m.ReceivedFrom != t.g.host.ID() }
 
-// judge is pubsub's validator. It runs inline in one of pubsub's workers: a
+// validate is pubsub's validator. It runs inline in one of pubsub's workers: a
 // goroutine per message would cost more than the cheap checks made here.
-func (t *Topic) judge(_ context.Context, from peer.ID, m *pubsub.Message) pubsub.ValidationResult {
+func (t *Topic) validate(_ context.Context, from peer.ID, m *pubsub.Message) pubsub.ValidationResult {
 	if from == t.g.host.ID() {
 		return pubsub.ValidationAccept
 	}
@@ -119,7 +119,10 @@ func (t *Topic) judge(_ context.Context, from peer.ID, m *pubsub.Message) pubsub
 		v = Reject
 	case !t.allow(from): // removed since the gate looked
 	default:
-		t.call(func() { v = t.validate(from, m.Data) })
+		t.call(func() {
+			verdict, deliver := t.judge(from, m.Data)
+			v, m.ValidatorData = verdict, deliver // the subscription hands it back
+		})
 	}
 	switch v {
 	case Accept:
@@ -134,14 +137,16 @@ func (t *Topic) judge(_ context.Context, from peer.ID, m *pubsub.Message) pubsub
 	return pubsub.ValidationIgnore
 }
 
-func (t *Topic) run(ctx context.Context, deliver func(peer.ID, []byte)) {
+func (t *Topic) run(ctx context.Context) {
 	defer close(t.stopped)
 	for {
 		m, err := t.sub.Next(ctx) // pubsub's end does not end it
 		if err != nil {
 			return
 		}
-		t.call(func() { deliver(m.ReceivedFrom, m.Data) })
+		if deliver, ok := m.ValidatorData.(func()); ok && deliver != nil {
+			t.call(deliver)
+		}
 	}
 }
 

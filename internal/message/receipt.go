@@ -69,22 +69,45 @@ func (r Receipt) Sign(sign func(msg []byte) block.Signature) ([]byte, error) {
 	return append(encoded, sig[:]...), nil
 }
 
-// VerifyReceipt reads a receipt of [Receipt.Sign] and checks its signature.
-// Whether the device is a member is the caller's to know.
-func VerifyReceipt(data []byte) (Receipt, error) {
+// UnverifiedReceipt is a well-formed receipt whose signature is not checked.
+type UnverifiedReceipt struct {
+	DB      block.DBID // what it claims to be about
+	Device  block.Device
+	Counter uint64
+	said    Receipt
+	encoded []byte
+	sig     block.Signature
+}
+
+// ParseReceipt reads a receipt of [Receipt.Sign]. It keeps data.
+func ParseReceipt(data []byte) (*UnverifiedReceipt, error) {
 	if len(data) < 64 {
-		return Receipt{}, bad("receipt of %d bytes has no room for a signature", len(data))
+		return nil, bad("receipt of %d bytes has no room for a signature", len(data))
 	}
 	encoded := data[:len(data)-64]
 	r, err := parse[Receipt](encoded, MaxReceipt-64)
 	if err != nil {
-		return Receipt{}, err
+		return nil, err
 	}
-	sig := block.Signature(data[len(encoded):])
-	if err := r.Device().Verify(block.ForReceipt, receiptSigned(encoded), sig); err != nil {
+	return &UnverifiedReceipt{DB: r.DB, Device: r.Device(), Counter: r.Counter, said: r, encoded: encoded, sig: block.Signature(data[len(encoded):])}, nil
+}
+
+// Verify checks the signature by the device the receipt names. Whether the device is
+// a member is the caller's to know.
+func (u *UnverifiedReceipt) Verify() (Receipt, error) {
+	if err := u.Device.Verify(block.ForReceipt, receiptSigned(u.encoded), u.sig); err != nil {
 		return Receipt{}, fmt.Errorf("receipt: %w", err)
 	}
-	return r, nil
+	return u.said, nil
+}
+
+// VerifyReceipt is [ParseReceipt] and [UnverifiedReceipt.Verify].
+func VerifyReceipt(data []byte) (Receipt, error) {
+	u, err := ParseReceipt(data)
+	if err != nil {
+		return Receipt{}, err
+	}
+	return u.Verify()
 }
 
 func checkReceipts(receipts [][]byte) error {

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/toftdb/toft/block"
@@ -326,6 +327,15 @@ func (a *announcer) silent() time.Duration {
 	return a.n.o.Clock().Sub(a.spoke)
 }
 
+// bearer is whom to ask for what was announced: who said it, if connected, for who
+// handed it on may not have it yet.
+func (a *announcer) bearer(h heard) peer.ID {
+	if p := PeerOf(h.said.Device); a.n.host.Network().Connectedness(p) == network.Connected {
+		return p
+	}
+	return h.from
+}
+
 // apply takes in announcements and reports whether they brought commits.
 func (a *announcer) apply(batch []heard) (news bool) {
 	n := a.n
@@ -357,7 +367,7 @@ func (a *announcer) apply(batch []heard) (news bool) {
 			}
 		}
 		if !replicate.Holds(teamView{a.c, n.ledger}, h.said) {
-			n.ahead(h.from)
+			n.announced(a.bearer(h), a.c.ID(), h.said)
 		}
 	}
 	return news

@@ -14,6 +14,7 @@ import (
 	"github.com/toftdb/toft/internal/hosttest"
 	"github.com/toftdb/toft/internal/ledger"
 	"github.com/toftdb/toft/internal/message"
+	"github.com/toftdb/toft/internal/replicate"
 	"github.com/toftdb/toft/team"
 )
 
@@ -90,7 +91,8 @@ func TestReplayedAnnouncementsAreHarmless(t *testing.T) {
 	// The listener of ann takes them in this order, on her own goroutine.
 	x := a.announcer(c).at()
 	hear := func(data []byte) {
-		x.deliver(b.host.ID(), data)
+		_, deliver := x.judge(b.host.ID(), data)
+		deliver()
 		hosttest.Wait(t, "it to be heard", func() bool { return len(x.a.heard) == 0 })
 	}
 	hear(now)
@@ -118,30 +120,31 @@ func TestAnnouncementsAreJudged(t *testing.T) {
 	a, b, c, onB, _, _ := pair(t)
 	x := a.announcer(c).at()
 	from := b.host.ID()
+	verdict := func(data []byte) gossip.Verdict { v, _ := x.judge(from, data); return v }
 	good := message.Announcement{Device: b.id.Device(), Counter: 1, Time: 1, Chain: onB.Heads()}
 	data := b.sealed(onB, good)
-	require.Equal(t, gossip.Accept, x.validate(from, data))
-	require.Equal(t, gossip.Reject, x.validate(from, []byte("hello")))
-	require.Equal(t, gossip.Reject, x.validate(from, nil))
+	require.Equal(t, gossip.Accept, verdict(data))
+	require.Equal(t, gossip.Reject, verdict([]byte("hello")))
+	require.Equal(t, gossip.Reject, verdict(nil))
 
 	later := append([]byte{}, data...)
 	later[1] ^= 1
-	require.Equal(t, gossip.Ignore, x.validate(from, later), "a generation that ann may not know yet")
+	require.Equal(t, gossip.Ignore, verdict(later), "a generation that ann may not know yet")
 	bent := append([]byte{}, data...)
 	bent[len(bent)-1] ^= 1
-	require.Equal(t, gossip.Reject, x.validate(from, bent))
+	require.Equal(t, gossip.Reject, verdict(bent))
 
 	inName := good
 	inName.Device = a.id.Device()
-	require.Equal(t, gossip.Reject, x.validate(from, b.sealed(onB, inName)), "signed by bob in the name of ann")
+	require.Equal(t, gossip.Reject, verdict(b.sealed(onB, inName)), "signed by bob in the name of ann")
 	stranger := good
 	stranger.Device = newJoinerKey(t)
-	require.Equal(t, gossip.Ignore, x.validate(from, b.sealed(onB, stranger)), "perhaps admitted in links we lack")
+	require.Equal(t, gossip.Ignore, verdict(b.sealed(onB, stranger)), "perhaps admitted in links we lack")
 
 	_, err := onB.Link(t.Context(), team.RemoveDevice{Removal: team.Removal{Target: b.id.Device()}}, nil)
 	require.NoError(t, err)
 	hosttest.Wait(t, "ann to know that bob left", func() bool { return !a.gate.known(from) })
-	require.Equal(t, gossip.Ignore, x.validate(from, data), "an ex-member")
+	require.Equal(t, gossip.Ignore, verdict(data), "an ex-member")
 }
 
 func newJoinerKey(t testing.TB) block.Device {
@@ -173,11 +176,11 @@ func TestProvisionalNodeAnnouncesNothing(t *testing.T) {
 	put(t, dbA, "of ann", nil)
 	hosttest.Wait(t, "carol to have what ann wrote", func() bool { return count(dbC) == 2 })
 	for range 3 {
-		b.Network.pull(within(t), carol.id.Device())
+		b.Network.pull(within(t), carol.id.Device(), replicate.OnTimer)
 	}
 	require.False(t, dbB.Has(mine), "not before the join is confirmed")
 	hosttest.Connect(t, carol.host, a.host)
-	carol.Network.pull(within(t), a.id.Device())
+	carol.Network.pull(within(t), a.id.Device(), replicate.OnTimer)
 	confirmed(t, onC)
 	same(t, dbA, dbB, dbC)
 	require.True(t, dbA.Has(mine))

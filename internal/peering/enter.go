@@ -53,7 +53,7 @@ func (n *Network) enter(ctx context.Context, p peer.ID, id block.TeamID, start o
 	if _, err := n.takeLinks(ctx, p, c, links); err != nil {
 		return nil, err
 	}
-	if _, err := n.pullTeam(ctx, p, s, c); err != nil {
+	if _, err := n.pullTeam(ctx, p, s, c, nil); err != nil {
 		return nil, api.ErrUnreachable.Wrap(fmt.Errorf("admitted, but the team did not arrive whole: %w", err), "it goes on by itself; see toft status")
 	}
 	if !c.Seated() {

@@ -17,6 +17,7 @@ import (
 	"github.com/toftdb/toft/internal/hosttest"
 	"github.com/toftdb/toft/internal/ledger"
 	"github.com/toftdb/toft/internal/message"
+	"github.com/toftdb/toft/internal/replicate"
 	"github.com/toftdb/toft/team"
 )
 
@@ -230,7 +231,7 @@ func TestUnaskedTeamsAreNotAnswered(t *testing.T) {
 			_ = message.Write(s, out)
 		}
 	})
-	a.Network.pull(within(t), b.id.Device())
+	a.Network.pull(within(t), b.id.Device(), replicate.OnTimer)
 	require.NotEmpty(t, asked)
 	for range len(asked) {
 		require.Equal(t, x.ID(), <-asked, "team y is none of bob's business")

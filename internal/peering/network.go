@@ -101,6 +101,7 @@ type Network struct {
 	pleas      map[pairing]time.Time                    // when a device that is out was heard
 	showed     map[acquaintance]block.ID                // which record a connected peer was given
 	wanted     map[pairing]time.Time                    // when a peer was asked for blocks of keys
+	cues       map[peer.ID]*cue                         // why connected peers are about to be pulled
 
 	healing atomic.Bool // damaged blocks are being fetched
 
@@ -122,7 +123,7 @@ func Start(o Options) (*Network, error) {
 		tips: map[block.DBID]map[block.Device][32]byte{}, blamed: map[peer.ID]bool{}, served: map[peer.ID]int{},
 		follows: make(chan *ledger.Chain, 64), dials: make(chan struct{}, 1), wanted: map[pairing]time.Time{},
 		told: map[block.TeamID]Removal{}, over: map[block.TeamID]bool{}, pleas: map[pairing]time.Time{},
-		showed: map[acquaintance]block.ID{},
+		showed: map[acquaintance]block.ID{}, cues: map[peer.ID]*cue{},
 	}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	if err := n.start(); err != nil {
@@ -309,6 +310,7 @@ func (n *Network) left(p peer.ID) {
 	maps.DeleteFunc(n.wanted, func(k pairing, _ time.Time) bool { return k.peer == p })
 	maps.DeleteFunc(n.pleas, func(_ pairing, at time.Time) bool { return n.o.Clock().Sub(at).Abs() > hearEvery })
 	maps.DeleteFunc(n.showed, func(k acquaintance, _ block.ID) bool { return k.to == p })
+	delete(n.cues, p)
 	n.mu.Unlock()
 	if n.gate.known(p) {
 		n.dialSoon()
@@ -316,13 +318,6 @@ func (n *Network) left(p peer.ID) {
 	n.parted(p)
 	if dev, ok := DeviceOf(p); ok {
 		n.plan(replicate.Disconnected{Peer: dev})
-	}
-}
-
-// ahead is called when a peer showed that it knows something we do not.
-func (n *Network) ahead(p peer.ID) {
-	if dev, ok := DeviceOf(p); ok {
-		n.plan(replicate.Announced{Peer: dev})
 	}
 }
 
@@ -371,7 +366,7 @@ func (n *Network) syncLoop() {
 				ctx, cancel := context.WithCancel(n.ctx)
 				pulls[a.Peer] = cancel
 				n.run("pull", func() {
-					n.plan(replicate.PullDone{Peer: a.Peer, Outcome: n.pull(ctx, a.Peer)})
+					n.plan(replicate.PullDone{Peer: a.Peer, Outcome: n.pull(ctx, a.Peer, a.Why)})
 				})
 			case replicate.Leave:
 				if cancel := pulls[a.Peer]; cancel != nil {

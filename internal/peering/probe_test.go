@@ -56,8 +56,9 @@ func (d *device) probe(c *ledger.Chain) *probe {
 		name, err := d.ledger.Keys().Topic(c.ID(), gen)
 		require.NoError(d.t, err)
 		_, err = g.Join(name, func(peer.ID) bool { return true },
-			func(peer.ID, []byte) gossip.Verdict { return gossip.Accept },
-			func(_ peer.ID, data []byte) { p.hear(gen, data) })
+			func(_ peer.ID, data []byte) (gossip.Verdict, func()) {
+				return gossip.Accept, func() { p.hear(gen, data) }
+			})
 		require.NoError(d.t, err)
 	}
 	return p

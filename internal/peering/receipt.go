@@ -1,6 +1,7 @@
 package peering
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"maps"
@@ -335,7 +336,14 @@ func (r *receipts) has(p peer.ID, in *receipt) {
 func (n *Network) receive(c *ledger.Chain, p peer.ID, riders [][]byte) {
 	st, came := c.State(), false
 	for _, data := range riders {
-		said, err := message.VerifyReceipt(data)
+		u, err := message.ParseReceipt(data)
+		if err == nil && n.receipts.stale(p, u, data) {
+			continue
+		}
+		var said message.Receipt
+		if err == nil {
+			said, err = u.Verify()
+		}
 		if err != nil {
 			n.blame(p, err)
 			continue
@@ -357,6 +365,21 @@ func (n *Network) receive(c *ledger.Chain, p peer.ID, riders [][]byte) {
 		n.standing()
 		n.receipts.ring() // others may lack them too
 	}
+}
+
+// stale reports whether a receipt says nothing that a verified one has not said. In a
+// crowd most are: everybody hands on what it has.
+func (r *receipts) stale(p peer.ID, u *message.UnverifiedReceipt, data []byte) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	old := r.of[u.DB][u.Device]
+	if old == nil || old.Counter < u.Counter {
+		return false
+	}
+	if bytes.Equal(old.data, data) {
+		r.has(p, old)
+	}
+	return true
 }
 
 // riders returns receipts to go with an answer, and notes that they went: if it is

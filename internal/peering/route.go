@@ -131,7 +131,7 @@ func (a *announcer) join(gen block.Generation) error {
 	}
 	r := &route{a: a, gen: gen}
 	allow := func(p peer.ID) bool { return a.n.gate.Shares(p, a.c.ID()) }
-	if r.topic, err = a.n.gossip.Join(name, allow, r.validate, r.deliver); err != nil {
+	if r.topic, err = a.n.gossip.Join(name, allow, r.judge); err != nil {
 		return fmt.Errorf("topic of generation %s: %w", gen.Hint(), err)
 	}
 	a.routes[gen] = r
@@ -245,21 +245,23 @@ func (r *route) open(data []byte) (message.Announcement, gossip.Verdict) {
 	return said, gossip.Accept
 }
 
-// validate runs in gossip before a message is handed on.
-func (r *route) validate(from peer.ID, data []byte) gossip.Verdict {
-	_, v := r.open(data)
-	if v == gossip.Ignore {
+// judge runs in gossip before a message is handed on.
+func (r *route) judge(from peer.ID, data []byte) (gossip.Verdict, func()) {
+	said, v := r.open(data)
+	switch {
+	case v == gossip.Ignore:
 		r.a.n.ahead(from)
+	case v == gossip.Accept && said.Device != r.a.n.ledger.Me():
+		return v, func() { r.deliver(from, said) }
 	}
-	return v
+	return v, nil
 }
 
 // deliver runs once for each new valid message. It must not block gossip: when the
 // queue is full the message is dropped, and a pull makes up for it.
-func (r *route) deliver(from peer.ID, data []byte) {
-	said, v := r.open(data)
-	if v != gossip.Accept || said.Device == r.a.n.ledger.Me() {
-		return
+func (r *route) deliver(from peer.ID, said message.Announcement) {
+	if !r.a.c.State().Active(said.Device) {
+		return // removed since it was judged
 	}
 	select {
 	case r.a.heard <- heard{from, said}:

@@ -32,8 +32,12 @@ const (
 )
 
 // pull asks one peer for everything it has that we lack, in all teams we share.
-func (n *Network) pull(ctx context.Context, dev block.Device) replicate.Outcome {
+func (n *Network) pull(ctx context.Context, dev block.Device, why replicate.Reason) replicate.Outcome {
 	p := PeerOf(dev)
+	news, moot := n.takeCue(p)
+	if moot && why == replicate.OnAnnounce {
+		return replicate.Moot
+	}
 	s, err := n.open(ctx, p, message.SyncProtocol)
 	if err != nil {
 		n.o.Log.Debug("sync not opened", "peer", p, "err", err)
@@ -42,7 +46,7 @@ func (n *Network) pull(ctx context.Context, dev block.Device) replicate.Outcome 
 	defer s.Close()
 	stop := context.AfterFunc(ctx, func() { _ = s.Reset() })
 	defer stop()
-	progressed, err := n.pullTeams(ctx, p, s)
+	progressed, err := n.pullTeams(ctx, p, s, news)
 	if err != nil {
 		_ = s.Reset()
 		n.o.Log.Debug("sync broke off", "peer", p, "err", err)
@@ -65,15 +69,25 @@ func (n *Network) open(ctx context.Context, p peer.ID, proto string) (network.St
 	return n.host.NewStream(ctx, p, protocol.ID(proto))
 }
 
-// pullTeams first compares summaries; only for teams that differ it asks on.
-func (n *Network) pullTeams(ctx context.Context, p peer.ID, s network.Stream) (progressed bool, err error) {
+// pullTeams first compares summaries; only for teams that differ it asks on. Of one
+// team of which there is news it asks at once for what is lacking.
+func (n *Network) pullTeams(ctx context.Context, p peer.ID, s network.Stream, news []block.TeamID) (progressed bool, err error) {
 	var req message.Request
+	var lead block.TeamID
+	if len(news) > 0 && n.brief(news[0]) {
+		lead = news[0]
+	}
 	room := maxRiders
 	teams := slices.Clone(n.gate.teams(p))
 	slices.SortFunc(teams, func(a, b block.TeamID) int { return bytes.Compare(a[:], b[:]) })
 	for _, id := range teams {
 		if c := n.ledger.Chain(id); c != nil {
-			req.Teams = append(req.Teams, message.TeamRequest{Team: id, Summary: c.Summary(), Receipts: n.riders(c, p, &room)})
+			q := message.TeamRequest{Team: id}
+			if id == lead {
+				q = c.Request()
+			}
+			q.Summary, q.Receipts = c.Summary(), n.riders(c, p, &room)
+			req.Teams = append(req.Teams, q)
 		}
 	}
 	resp, err := ask(s, req)
@@ -94,7 +108,11 @@ func (n *Network) pullTeams(ctx context.Context, p peer.ID, s network.Stream) (p
 			continue
 		}
 		n.receive(c, p, t.Receipts)
-		got, err := n.pullTeam(ctx, p, s, c)
+		first := &t
+		if t.Team != lead {
+			first = nil // it was only asked to compare
+		}
+		got, err := n.pullTeam(ctx, p, s, c, first)
 		progressed = progressed || got
 		if err != nil {
 			return progressed, err
@@ -103,9 +121,10 @@ func (n *Network) pullTeams(ctx context.Context, p peer.ID, s network.Stream) (p
 	return progressed, nil
 }
 
-// pullTeam asks until an answer brings nothing new. The chain comes before the
-// data: whether a commit counts depends on it.
-func (n *Network) pullTeam(ctx context.Context, p peer.ID, s network.Stream, c *ledger.Chain) (progressed bool, err error) {
+// pullTeam takes what an answer brings, or asks first if there is none, and asks on
+// until there is no more. The chain comes before the data: whether a commit counts
+// depends on it.
+func (n *Network) pullTeam(ctx context.Context, p peer.ID, s network.Stream, c *ledger.Chain, t *message.TeamResponse) (progressed bool, err error) {
 	n.count(c.ID(), 1)
 	defer func() {
 		n.count(c.ID(), -1)
@@ -114,24 +133,20 @@ func (n *Network) pullTeam(ctx context.Context, p peer.ID, s network.Stream, c *
 		}
 	}()
 	for range maxRounds {
-		resp, err := ask(s, message.Request{Teams: []message.TeamRequest{c.Request()}})
-		if err != nil || len(resp.Teams) != 1 || resp.Teams[0].Team != c.ID() {
-			return progressed, err
+		if t == nil {
+			if t, err = n.askTeam(ctx, p, s, c); t == nil {
+				return progressed, err
+			}
 		}
-		t := resp.Teams[0]
-		if len(t.Removed) > 0 {
-			n.dismissed(ctx, p, c, t.Removed) // since the question before
-			return progressed, nil
-		}
-		n.receive(c, p, t.Receipts)
 		links, err := n.takeLinks(ctx, p, c, t.Links)
 		if err != nil {
 			return progressed || links > 0, err
 		}
-		commits := 0
+		commits, all := 0, links == 0 && !t.MoreLinks
 		for _, db := range t.DBs {
 			d := n.ledger.Database(db.DB)
 			if d == nil || d.Team() != c {
+				all = false
 				continue // of links that come with the next answer
 			}
 			if d.Damage() != nil {
@@ -142,80 +157,34 @@ func (n *Network) pullTeam(ctx context.Context, p peer.ID, s network.Stream, c *
 			if err != nil {
 				return progressed || links+commits > 0, err
 			}
+			all = all && !db.More && !slices.ContainsFunc(db.Lacking, func(id block.ID) bool { return !d.Has(id) })
 		}
 		n.believed(c)
 		n.meet(c, t.Peers)
-		if links+commits == 0 {
-			n.compared(c, p, t)
+		progressed = progressed || links+commits > 0
+		if all || links+commits == 0 {
+			n.compared(c, p, *t)
 			return progressed, nil
 		}
-		progressed = true
 		n.moving(p)
+		t = nil
 	}
 	return progressed, fmt.Errorf("%s answered %d times and was not done", p, maxRounds)
 }
 
-// takeLinks adds links to the chain, and then the blocks that they name: a key may be
-// in one of those, and what it opens counts as taken. It returns how many were new.
-func (n *Network) takeLinks(ctx context.Context, p peer.ID, c *ledger.Chain, links [][]byte) (added int, err error) {
-	if added, err = c.Receive(ctx, links); err != nil {
-		return added, err
+// askTeam asks for everything of a team that is lacking; nil if there is no answer.
+func (n *Network) askTeam(ctx context.Context, p peer.ID, s network.Stream, c *ledger.Chain) (*message.TeamResponse, error) {
+	resp, err := ask(s, message.Request{Teams: []message.TeamRequest{c.Request()}})
+	if err != nil || len(resp.Teams) != 1 || resp.Teams[0].Team != c.ID() {
+		return nil, err
 	}
-	if c.Held() > 0 {
-		n.tendSoon(c) // which takes them when it is time
+	t := &resp.Teams[0]
+	if len(t.Removed) > 0 {
+		n.dismissed(ctx, p, c, t.Removed) // since the question before
+		return nil, nil
 	}
-	for want := c.Wanted(); len(want) > 0 && n.mayHave(p, c, added > 0); want = c.Wanted() {
-		blocks, err := n.blocks(ctx, p, c, want[:min(len(want), wantedAtOnce)])
-		if len(blocks) == 0 {
-			n.o.Log.Debug("blocks that links name not fetched", "team", c.ID(), "of", len(want), "err", err)
-			return added, nil
-		}
-		used, err := c.Fill(ctx, blocks)
-		added += used
-		if err != nil || used == 0 {
-			return added, err
-		}
-	}
-	return added, nil
-}
-
-// mayHave reports whether it is time to ask around for what links name. Not every
-// device needs it, and who has it may never come: without new links it is asked for
-// again after a while only.
-func (n *Network) mayHave(p peer.ID, c *ledger.Chain, news bool) bool {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	k, now := pairing{c.ID(), p}, n.o.Clock()
-	if !news && now.Sub(n.wanted[k]).Abs() < wantedAgain {
-		return false
-	}
-	n.wanted[k] = now
-	return true
-}
-
-// pairing is a peer as one team sees it.
-type pairing struct {
-	team block.TeamID
-	peer peer.ID
-}
-
-// wantedAgain is how long nobody is asked again for a block that nobody had.
-const wantedAgain = 30 * time.Second
-
-// wantedAtOnce bounds the blocks of keys in memory: each is about 64 KiB.
-const wantedAtOnce = 64
-
-// blocks fetches some blocks whole, as far as anybody has them.
-func (n *Network) blocks(ctx context.Context, p peer.ID, c *ledger.Chain, want []block.ID) (out [][]byte, err error) {
-	ctx, cancel := context.WithTimeout(ctx, fetchTime)
-	defer cancel()
-	for f, err := range n.exchange.GetMany(ctx, want, n.holders(c, p)) {
-		if err != nil {
-			return out, err
-		}
-		out = append(out, f.Data)
-	}
-	return out, nil
+	n.receive(c, p, t.Receipts)
+	return t, nil
 }
 
 // take applies what a peer says we lack of one database: inline commits first, the

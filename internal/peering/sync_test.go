@@ -151,7 +151,7 @@ func TestLyingResponders(t *testing.T) {
 			before := heap()
 			start := time.Now()
 			for range 3 {
-				require.Equal(t, lie.want, w.bob.Network.pull(within(t), w.mallory.id.Device()))
+				require.Equal(t, lie.want, w.bob.Network.pull(within(t), w.mallory.id.Device(), replicate.OnTimer))
 			}
 			require.Less(t, time.Since(start), hosttest.Deadline)
 			require.Less(t, heap()-before, int64(256<<20))
@@ -237,7 +237,7 @@ func TestBehindIsNotEqual(t *testing.T) {
 	_ = b.gossip.Close()
 	put(t, dbA, "only here", nil)
 	require.False(t, a.Agrees(dbA, b.host.ID()))
-	a.Network.pull(within(t), b.id.Device())
+	a.Network.pull(within(t), b.id.Device(), replicate.OnTimer)
 	require.NotEqual(t, tip(dbA.Heads()), tip(dbB.Heads()))
 	require.False(t, a.Agrees(dbA, b.host.ID()), "bob has answered, but lacks a commit")
 }
@@ -257,7 +257,7 @@ func TestEqualPeersCostLittle(t *testing.T) {
 	hosttest.Wait(t, "quiet", quiet)
 	for range 20 { // a pull that begins meanwhile is counted too, so the least counts
 		before := b.tape.Bytes()[message.SyncProtocol]
-		require.Equal(t, replicate.Equal, b.Network.pull(within(t), a.id.Device()))
+		require.Equal(t, replicate.Equal, b.Network.pull(within(t), a.id.Device(), replicate.OnTimer))
 		if n := b.tape.Bytes()[message.SyncProtocol] - before; n < 200 {
 			t.Logf("%d bytes", n)
 			return

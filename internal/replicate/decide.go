@@ -23,6 +23,7 @@ func (p *Planner) done(q *peer, now time.Time, o Outcome) {
 	q.flying, q.left = false, false
 	p.flying--
 	switch o {
+	case Moot:
 	case Equal, Progressed:
 		p.delivered(q, now, why, o)
 	default:
@@ -92,7 +93,7 @@ func (p *Planner) act(now time.Time) []Action {
 			out = append(out, Leave{q.id})
 		}
 	}
-	for p.flying < p.o.Max {
+	for p.flying < p.o.Max && !now.Before(p.free()) {
 		q := p.due(now)
 		if q == nil {
 			break
@@ -100,6 +101,7 @@ func (p *Planner) act(now time.Time) []Action {
 		q.wanted, q.flying, q.flewFor = false, true, q.why
 		q.deadline = now.Add(p.o.Stall)
 		p.flying++
+		p.begun = now
 		out = append(out, Pull{q.id, q.why})
 	}
 	return out

@@ -21,6 +21,9 @@
 //     it is behind, pulls, and spreads the news itself.
 //   - One pull per member at a time, at most [Options.Max] in all; who waits
 //     longest goes first. News that come during a pull lead to one more after it.
+//   - A pull brings all that its member has, so one at a time is enough, and two
+//     would bring most of it twice. After [Options.Beside] another may start beside
+//     one that is slow.
 //   - A pull that brings nothing for [Options.Stall] is left ([Leave]) and another
 //     member asked instead; a member that failed or stalled is asked again later
 //     and later, up to a minute apart, for as long as it is connected.

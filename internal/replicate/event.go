@@ -51,6 +51,7 @@ const (
 	Progressed                // we took everything the peer had for us
 	Failed                    // refused, broken off, or wrong
 	Stalled                   // left for bringing nothing
+	Moot                      // not asked: what it announced came from somebody else
 )
 
 // Action is something for the caller to do: [Pull] or [Leave].

@@ -15,6 +15,10 @@ type Options struct {
 	// Max is the most pulls in flight; default 4. More compete for the same
 	// bandwidth and verification.
 	Max int
+	// Beside is how long one pull runs before another may start beside it; default
+	// 200 ms, negative: none. Each pull brings all that its peer has, so two at once
+	// bring the same twice; but a slow one keeps nobody waiting.
+	Beside time.Duration
 	// Every is the mean time between pulls from a random member; default 30 s.
 	// Shorter finds lost announcements sooner, at < 200 B per round.
 	Every time.Duration
@@ -71,6 +75,7 @@ type Planner struct {
 	o       Options
 	peers   []*peer // sorted by id: map order would break replay
 	flying  int
+	begun   time.Time // when the last pull started
 	next    time.Time // of the random pull; zero: nobody is connected
 	news    int       // rounds that are to come soon
 	missing bool      // a pull for something we know exists has failed
@@ -83,12 +88,28 @@ func New(o Options) *Planner {
 		panic("replicate: Options.Rand is required")
 	}
 	o.Max = orElse(o.Max, 4)
+	o.Beside = orElse(o.Beside, 200*time.Millisecond)
 	o.Every = orElse(o.Every, 30*time.Second)
 	o.Soon = orElse(o.Soon, 2*time.Second)
 	o.Stall = orElse(o.Stall, 4*time.Second)
 	o.Backoff = orElse(o.Backoff, time.Second)
 	o.MaxBackoff = orElse(o.MaxBackoff, time.Minute)
 	return &Planner{o: o}
+}
+
+// free returns when another pull may start, as far as those in flight matter.
+func (p *Planner) free() time.Time {
+	if p.flying == 0 {
+		return time.Time{}
+	}
+	return p.begun.Add(p.o.Beside)
+}
+
+func later(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return b
+	}
+	return a
 }
 
 func orElse[T int | time.Duration](v, def T) T {
@@ -144,7 +165,7 @@ func (p *Planner) Wake() (time.Time, bool) {
 		case q.flying && !q.left:
 			soonest(q.deadline)
 		case q.wanted && !q.flying && p.flying < p.o.Max:
-			soonest(q.after)
+			soonest(later(q.after, p.free()))
 		}
 	}
 	return at, !at.IsZero()

@@ -36,7 +36,7 @@ func event(t *testing.T, s string) Event {
 	case "tick":
 		return Tick{}
 	case "done":
-		return PullDone{peer, map[string]Outcome{"equal": Equal, "progressed": Progressed, "failed": Failed, "stalled": Stalled}[words[2]]}
+		return PullDone{peer, map[string]Outcome{"equal": Equal, "progressed": Progressed, "failed": Failed, "stalled": Stalled, "moot": Moot}[words[2]]}
 	}
 	t.Fatalf("no event %q", s)
 	return nil
@@ -101,7 +101,7 @@ func TestStories(t *testing.T) {
 			{"0s", "done B equal", ""},
 			{"0s", "disconnected B", ""},
 		}},
-		"no more than Max, who waits longest first": {Options{Max: 2}, []moment{
+		"no more than Max, who waits longest first": {Options{Max: 2, Beside: -1}, []moment{
 			{"0ms", "connected E", "pull E connected"},
 			{"1ms", "connected D", "pull D connected"},
 			{"2ms", "connected C", ""},
@@ -111,7 +111,7 @@ func TestStories(t *testing.T) {
 			{"6ms", "done D equal", "pull B connected"},
 			{"7ms", "done B equal", "pull E announced"},
 		}},
-		"a peer that stalls is left and the next one asked": {Options{}, []moment{
+		"a peer that stalls is left and the next one asked": {Options{Beside: -1}, []moment{
 			{"0s", "connected B", "pull B connected"},
 			{"0s", "connected C", "pull C connected"},
 			{"0s", "done C equal", ""},
@@ -123,7 +123,7 @@ func TestStories(t *testing.T) {
 			{"7600ms", "done C progressed", ""},
 			{"8600ms", "tick", "pull B retry"},
 		}},
-		"each other member is asked once instead": {Options{}, []moment{
+		"each other member is asked once instead": {Options{Beside: -1}, []moment{
 			{"0s", "connected B", "pull B connected"},
 			{"0s", "connected C", "pull C connected"},
 			{"0s", "connected D", "pull D connected"},
@@ -132,6 +132,29 @@ func TestStories(t *testing.T) {
 			{"0s", "done B failed", "pull C instead"},
 			{"0s", "done C equal", "pull D instead"},
 			{"0s", "done D equal", ""},
+		}},
+		"one at a time, but nobody waits long for who is slow": {Options{Max: 2}, []moment{
+			{"0s", "connected B", "pull B connected"},
+			{"1ms", "connected C", ""},
+			{"2ms", "connected D", ""},
+			{"50ms", "done B progressed", "pull C connected"},
+			{"249ms", "tick", ""},
+			{"250ms", "tick", "pull D connected"},
+			{"500ms", "announced B", ""},
+			{"600ms", "done D equal", "pull B announced"},
+		}},
+		"what came from another way costs its announcer nothing": {Options{}, []moment{
+			{"0s", "connected B", "pull B connected"},
+			{"0s", "done B equal", ""},
+			{"1s", "announced B", "pull B announced"},
+			{"1s", "done B moot", ""},
+			{"1s", "announced B", "pull B announced"},
+			{"1s", "done B moot", ""},
+			{"1s", "announced B", "pull B announced"},
+			{"1s", "done B moot", ""},
+			{"1s", "announced B", "pull B announced"},
+			{"1s", "done B moot", ""},
+			{"1s", "announced B", "pull B announced"},
 		}},
 		"who leaves during a pull is forgotten after it": {Options{Max: 1}, []moment{
 			{"0s", "connected B", "pull B connected"},
