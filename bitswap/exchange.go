@@ -57,6 +57,9 @@ type Options struct {
 	// and again when the answer leaves, from several goroutines, also for blocks
 	// we do not have; it must not call back into Exchange.
 	Allow func(p peer.ID, id block.ID) bool
+	// Known reports whether p may have any block at all; others are heard out in small
+	// messages only. It is asked for every message. Nil: everybody.
+	Known func(p peer.ID) bool
 	// Patience is how long a fetch goes on when nobody has anything for it; zero:
 	// DefaultPatience.
 	Patience time.Duration
@@ -126,7 +129,10 @@ func Open(o Options) (*Exchange, error) {
 		server.EngineBlockstoreWorkerCount(8),
 		server.WithScoreLedger(noScore{}),
 	)
-	e.wires.receive, e.wires.up, e.wires.down = e.receive, e.up, e.down
+	e.wires.receive, e.wires.up, e.wires.down, e.wires.known = e.receive, e.up, e.down, o.Known
+	if o.Known == nil {
+		e.wires.known = func(peer.ID) bool { return true }
+	}
 	e.wires.start()
 	return e, nil
 }

@@ -1,9 +1,15 @@
 package bitswap
 
 import (
+	"bufio"
+	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
+	"io"
 	"math"
+	"os"
+	"runtime"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -272,4 +278,72 @@ func TestPeersThatDoNotRead(t *testing.T) {
 		}
 	}
 	a.fetch(t, ids, b) // starved, it would end with ErrNotFound
+}
+
+// A length alone costs its reader nothing; what is longer than it may be is refused by it.
+func TestALengthMakesNoRoom(t *testing.T) {
+	long := binary.AppendUvarint(nil, maxMessage)
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	for range 64 {
+		m := &messages{r: bufio.NewReader(bytes.NewReader(long)), limit: func() int { return maxMessage }}
+		if _, err := m.ReadMsg(); !errors.Is(err, io.EOF) {
+			t.Fatal(err)
+		}
+	}
+	runtime.ReadMemStats(&after)
+	if spent := after.TotalAlloc - before.TotalAlloc; spent > 4<<20 {
+		t.Errorf("%d bytes for 64 lengths", spent)
+	}
+	m := &messages{r: bufio.NewReader(bytes.NewReader(append(long, make([]byte, maxMessage)...))), limit: func() int { return maxMessage - 1 }}
+	if _, err := m.ReadMsg(); err == nil {
+		t.Error("a message that is too long is read")
+	}
+	m = &messages{r: bufio.NewReader(bytes.NewReader([]byte{3, 'a', 'b', 'c', 1, 'd'})), limit: func() int { return 3 }}
+	for _, want := range []string{"abc", "d"} {
+		got, err := m.ReadMsg()
+		if string(got) != want || err != nil {
+			t.Errorf("%q, %v", got, err)
+		}
+		m.ReleaseMsg(got)
+	}
+	if _, err := m.ReadMsg(); err != io.EOF {
+		t.Errorf("at the end: %v", err)
+	}
+}
+
+// Who is on no roster is heard out in small messages only.
+func TestAStrangerSendsSmallMessages(t *testing.T) {
+	a, h := hosttest.New(t), hosttest.New(t)
+	var known atomic.Bool
+	disk := newStore()
+	e, err := Open(Options{Host: a, Blocks: disk, Allow: func(peer.ID, block.ID) bool { return true }, Known: func(peer.ID) bool { return known.Load() }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = e.Close() })
+	hosttest.Connect(t, a, h)
+	send := func(size int) error {
+		s, err := h.NewStream(context.Background(), a.ID(), Protocol)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Reset()
+		if _, err := s.Write(append(binary.AppendUvarint(nil, uint64(size)), make([]byte, size/2)...)); err != nil {
+			return err
+		}
+		_ = s.SetReadDeadline(time.Now().Add(300 * time.Millisecond))
+		_, err = s.Read(make([]byte, 1)) // a reset, or nothing at all
+		return err
+	}
+	if err := send(strangerMessage + 1); errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Error("a large message of a stranger is waited for")
+	}
+	if err := send(strangerMessage); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("a small one: %v", err)
+	}
+	known.Store(true)
+	if err := send(maxMessage); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("a large one of a member: %v", err)
+	}
 }

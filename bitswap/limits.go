@@ -8,10 +8,13 @@ import (
 
 // Every bound of this package, each with its reason.
 const (
-	// maxMessage bounds one Bitswap message on the wire, in bytes. It is allocated
-	// when its length has been read: a message of targetMessage, and one block of
-	// the largest size that came on top of it, fit.
+	// maxMessage bounds one Bitswap message on the wire, in bytes: a message of
+	// targetMessage, and one block of the largest size that came on top of it, fit.
 	maxMessage = 2 << 20
+
+	// strangerMessage bounds one of a peer that has nothing to expect: some wants of
+	// somebody who was admitted a moment ago, of which we have not heard.
+	strangerMessage = 16 << 10
 
 	// targetMessage is where a server stops adding blocks to a message. Larger
 	// ones save little and delay the first block.

@@ -1,6 +1,10 @@
 package bitswap
 
 import (
+	"bufio"
+	"bytes"
+	"encoding/binary"
+	"fmt"
 	"io"
 	"sync"
 	"sync/atomic"
@@ -9,7 +13,6 @@ import (
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
-	"github.com/libp2p/go-msgio"
 	ma "github.com/multiformats/go-multiaddr"
 )
 
@@ -22,6 +25,8 @@ type wires struct {
 	host host.Host
 	// receive takes every message; an error ends the stream it came on.
 	receive func(p peer.ID, m bsmsg.BitSwapMessage) error
+	// known reports whether a peer may ever have anything of us.
+	known func(peer.ID) bool
 	// up and down tell that the first connection to a peer is there, or the last
 	// one gone.
 	up, down func(peer.ID)
@@ -96,7 +101,12 @@ func (w *wires) handle(s network.Stream) {
 	w.mu.Unlock()
 	defer w.wait.Done()
 
-	r := msgio.NewVarintReaderSize(counted{s, &l.got}, maxMessage)
+	r := &messages{r: bufio.NewReader(counted{s, &l.got}), limit: func() int {
+		if w.known(p) {
+			return maxMessage
+		}
+		return strangerMessage
+	}}
 	for {
 		m, _, err := bsmsg.FromMsgReader(r)
 		if err == nil {
@@ -119,6 +129,41 @@ func (w *wires) handle(s network.Stream) {
 		w.forget(p) // a message handled after the disconnect may have left traces
 	}
 }
+
+// messages reads what stands behind a length. It makes room as bytes arrive: a length
+// costs who sends it three bytes, and its stream may stay open for ever.
+type messages struct {
+	r     *bufio.Reader
+	limit func() int
+	buf   bytes.Buffer // of the message at hand
+}
+
+// ReadMsg returns the next message, good until [messages.ReleaseMsg].
+func (m *messages) ReadMsg() ([]byte, error) {
+	n, err := binary.ReadUvarint(m.r)
+	if err != nil {
+		return nil, err
+	}
+	if n > uint64(m.limit()) {
+		return nil, fmt.Errorf("bitswap: message of %d bytes", n)
+	}
+	m.buf.Reset()
+	if _, err := io.CopyN(&m.buf, m.r, int64(n)); err != nil {
+		return nil, err
+	}
+	return m.buf.Bytes(), nil
+}
+
+// ReleaseMsg gives a large buffer back.
+func (m *messages) ReleaseMsg([]byte) {
+	if m.buf.Cap() > 2*targetMessage {
+		m.buf = bytes.Buffer{}
+	}
+}
+
+// Read and NextMsgLen are the rest of what boxo takes, which calls neither.
+func (m *messages) Read([]byte) (int, error) { return 0, errNotOurs }
+func (m *messages) NextMsgLen() (int, error) { return 0, errNotOurs }
 
 // counted counts the bytes read, which is how a stall is told from a large block.
 type counted struct {

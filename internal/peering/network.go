@@ -136,7 +136,7 @@ func (n *Network) start() (err error) {
 	if n.gossip, err = gossip.Open(gossip.Options{Host: n.host, Known: n.gate.known, Log: n.o.Log}); err != nil {
 		return err
 	}
-	if n.exchange, err = bitswap.Open(bitswap.Options{Host: n.host, Blocks: blockSource{n.o.Store}, Allow: n.serves, Log: n.o.Log}); err != nil {
+	if n.exchange, err = bitswap.Open(bitswap.Options{Host: n.host, Blocks: blockSource{n.o.Store}, Allow: n.serves, Known: n.gate.known, Log: n.o.Log}); err != nil {
 		return err
 	}
 	n.handle(message.SyncProtocol, n.members(n.serveSync))
