@@ -241,3 +241,36 @@ func TestTriesAreBounded(t *testing.T) {
 		t.Errorf("opened %d, %v", n, err)
 	}
 }
+
+// Somebody boxes a route key of his own under the name of a generation whose route key
+// no link commits to. The generation itself opens all the same, and what follows from it.
+func TestAWrongRouteKeyIsReplacedByTheGeneration(t *testing.T) {
+	alice, bob, eve := identity(t, "alice"), identity(t, "bob"), identity(t, "eve")
+	s, wrong := secret(t, "generation"), secret(t, "wrong")
+	lie := BoxContext{Team: teamA, Purpose: block.BoxRoute, Commitment: RouteCommitment(wrong), Author: eve.Device()}
+	bad := boxFor(t, lie, wrong, bob.BoxKey())
+	right := BoxContext{Team: teamA, Purpose: block.BoxGeneration, Commitment: Commitment(s), Author: alice.Device()}
+	good := boxFor(t, right, s, bob.BoxKey())
+	bad.Generation, good.Generation = gen1, gen1
+	k := NewKeyring(bob)
+	if n, err := k.OpenBoxes(teamA, block.ID{3}, eve.Device(), []block.BoxGroup{bad}); n != 1 || err != nil {
+		t.Fatalf("opened %d, %v", n, err)
+	}
+	if n, err := k.OpenBoxes(teamA, block.ID{4}, alice.Device(), []block.BoxGroup{good}); n != 1 || err != nil {
+		t.Fatalf("opened %d, %v", n, err)
+	}
+	honest := NewKeyring(alice)
+	if err := honest.Add(teamA, gen1, s); err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range []Layer{Roster, Private} {
+		h := linkHeader(teamA, gen1, alice.Device())
+		body, err := honest.Seal(l, h, []byte("x"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := k.Open(l, h, body); err != nil {
+			t.Errorf("layer %d: %v", l, err)
+		}
+	}
+}

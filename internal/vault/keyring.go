@@ -140,9 +140,8 @@ func (k *Keyring) add(n name, p block.BoxPurpose, s block.Secret) error {
 	old := k.keys[n]
 	switch {
 	case old == nil || old.secret.IsZero() && !secret.IsZero():
-		if old != nil && !old.route.Equal(route) {
-			return fmt.Errorf("%w: %s of %s", ErrOtherKey, n.gen, n.team)
-		}
+		// A route key proves nothing of itself, and where no link commits to it anybody
+		// can box a wrong one. The generation, from which it follows, ends that.
 		k.keys[n] = newGeneration(n.team, secret, route)
 	case !old.route.Equal(route):
 		return fmt.Errorf("%w: %s of %s", ErrOtherKey, n.gen, n.team)
