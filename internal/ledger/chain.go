@@ -16,8 +16,12 @@ import (
 	"github.com/toftdb/toft/team"
 )
 
-// maxParkedLinks bounds the links of one team that wait for a parent or a key.
-const maxParkedLinks = 4096
+// maxParkedLinks and maxParkedBytes bound the links of one team that wait for a parent
+// or a key: nothing of them is verified yet, and somebody who is out may send them.
+const (
+	maxParkedLinks = 4096
+	maxParkedBytes = 32 << 20
+)
 
 // Chain is this device's copy of one team's chain: the pure reducer, the keys that
 // open its layers, and its place on disk. Every change goes through mu, after which
@@ -112,6 +116,8 @@ func (c *Chain) take(ctx context.Context, raw [][]byte) (added int, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var fresh []*block.Block
+	size := c.parkedBytes()
+	full := func(more int) bool { return len(c.parked) == maxParkedLinks || size+more > maxParkedBytes }
 	for _, data := range raw {
 		var u *block.Unverified
 		if u, err = block.Parse(data); err != nil {
@@ -120,23 +126,33 @@ func (c *Chain) take(ctx context.Context, raw [][]byte) (added int, err error) {
 		if u.Kind != block.KindLink || c.log.Has(u.ID) || c.parked[u.ID] != nil {
 			continue
 		}
-		if len(c.parked) == maxParkedLinks {
+		if full(len(data)) {
 			fresh = append(fresh, c.settle(c.newBatch(true))...)
+			size = c.parkedBytes()
 		}
-		if len(c.parked) == maxParkedLinks {
+		if full(len(data)) {
 			// Anybody can send links that wait for ever. Those of honest members are
 			// asked for again.
 			clear(c.parked)
 			clear(c.pace.held)
 			c.queue = nil
-			err = fmt.Errorf("team %s: more than %d links waited for their parents and were dropped", c.id, maxParkedLinks)
+			err = fmt.Errorf("team %s: more than %d links, or %d bytes of them, waited for their parents and were dropped", c.id, maxParkedLinks, maxParkedBytes)
 			break
 		}
 		c.parked[u.ID] = u
 		c.queue = append(c.queue, u.ID)
+		size += len(data)
 	}
 	added, failed := c.absorb(ctx, fresh...)
 	return added, errors.Join(failed, err)
+}
+
+// parkedBytes is how many bytes the links take that wait.
+func (c *Chain) parkedBytes() (size int) {
+	for _, u := range c.parked {
+		size += len(u.Data())
+	}
+	return size
 }
 
 // absorb adds what can be added of the parked links and makes it durable, behind

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"runtime"
 	"slices"
 	"sync"
@@ -300,14 +301,28 @@ func (c *Chain) coming() (<-chan struct{}, bool) {
 // Wanted lists the blocks that links of this chain name and that are not here: more
 // lockboxes than fit into a link, and invite blocks. Every member holds them, so
 // that a key is to be had from anybody who is online. Hand them to Fill.
+//
+// Those who named them take turns: only the first few are asked for at once, and one
+// who names blocks that do not exist must not stand before everybody else's.
 func (c *Chain) Wanted() []block.ID {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	out := make([]block.ID, 0, len(c.wanted))
-	for id := range c.wanted {
-		out = append(out, id)
+	by := map[block.Device][]block.ID{}
+	for id, link := range c.wanted {
+		by[link.Header.Author] = append(by[link.Header.Author], id)
 	}
-	slices.SortFunc(out, func(a, b block.ID) int { return bytes.Compare(a[:], b[:]) })
+	authors := slices.SortedFunc(maps.Keys(by), func(a, b block.Device) int { return bytes.Compare(a[:], b[:]) })
+	for _, ids := range by {
+		slices.SortFunc(ids, func(a, b block.ID) int { return bytes.Compare(a[:], b[:]) })
+	}
+	out := make([]block.ID, 0, len(c.wanted))
+	for turn := 0; len(out) < len(c.wanted); turn++ {
+		for _, a := range authors {
+			if turn < len(by[a]) {
+				out = append(out, by[a][turn])
+			}
+		}
+	}
 	return out
 }
 
