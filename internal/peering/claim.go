@@ -106,6 +106,12 @@ func (n *Network) claim(p peer.ID, st ledger.Statement) error {
 // has proved; that it is this user's, the personal team says.
 func (n *Network) serveClaim(s network.Stream) {
 	defer s.Close()
+	if p := s.Conn().RemotePeer(); n.seat(p) {
+		defer n.unseat(p)
+	} else {
+		_ = s.Reset()
+		return
+	}
 	if err := s.SetDeadline(time.Now().Add(roundTime)); err != nil {
 		return
 	}

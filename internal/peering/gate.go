@@ -156,7 +156,8 @@ func (n *Network) members(handle func(network.Stream)) func(network.Stream) {
 		switch {
 		case n.gate.known(p):
 			handle(s)
-		case n.gate.former(p):
+		case n.gate.former(p) && n.seat(p):
+			defer n.unseat(p)
 			n.serveFormer(s)
 		default:
 			_ = s.Reset()

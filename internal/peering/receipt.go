@@ -451,7 +451,9 @@ func (n *Network) loadReceipts() error {
 		}
 		r.mu.Lock()
 		r.keep(in)
-		r.counter = max(r.counter, said.Counter)
+		if said.Device() == n.ledger.Me() { // what others count is theirs to say
+			r.counter = max(r.counter, said.Counter)
+		}
 		r.mu.Unlock()
 	}
 	r.mu.Lock()

@@ -84,8 +84,12 @@ func (n *Network) shown(c *ledger.Chain, p peer.ID, t message.TeamRequest, r mes
 	}
 }
 
-// stands notes where a device says it stands in a database.
+// stands notes where a device says it stands in a database of a team it is in: it may
+// say so of any id it makes up.
 func (n *Network) stands(dev block.Device, h message.DBHeads) {
+	if d := n.ledger.Database(h.DB); d == nil || !d.Team().State().Active(dev) {
+		return
+	}
 	n.mu.Lock()
 	if n.tips[h.DB] == nil {
 		n.tips[h.DB] = map[block.Device][32]byte{}
