@@ -179,11 +179,13 @@ func TestAKeyIsNotReplacedByAnother(t *testing.T) {
 		t.Errorf("the same again: %v", err)
 	}
 	replica := NewKeyring(k.id)
-	if err := replica.add(name{teamA, gen1}, block.BoxRoute, secret(t, "wrong route")); err != nil {
+	route := secret(t, "route")
+	replica.learn(name{teamA, gen1}, block.BoxRoute, RouteCommitment(route))
+	if err := replica.add(name{teamA, gen1}, block.BoxRoute, route); err != nil {
 		t.Fatal(err)
 	}
 	if err := replica.Add(teamA, gen1, same); !errors.Is(err, ErrOtherKey) {
-		t.Errorf("generation whose route key is another: %v", err)
+		t.Errorf("generation whose route key is not the one committed to: %v", err)
 	}
 	for name, try := range map[string]error{
 		"zero team":       k.Add(block.TeamID{}, gen1, same),
