@@ -116,7 +116,9 @@ func (n *Node) load(ctx context.Context) error {
 		return fmt.Errorf("make directory: %w", err)
 	}
 	var err error
-	n.store, err = store.Open(paths.Store, store.Options{FS: n.cfg.FS, Holder: store.Holder{Command: n.cfg.Command}, Logger: n.log})
+	n.store, err = store.Open(paths.Store, store.Options{FS: n.cfg.FS, Holder: store.Holder{Command: n.cfg.Command}, Logger: n.log, Rotten: func() {
+		time.AfterFunc(0, n.damaged) // not from inside the store
+	}})
 	if err != nil {
 		return err
 	}

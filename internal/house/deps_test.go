@@ -61,7 +61,7 @@ internal/vault: block internal/wire internal/words argon2 chacha20poly1305 keyri
 
 # Durable bytes. The only room that knows a key-value engine; it stores what it is
 # given and knows neither keys nor documents.
-internal/store: block pebble datastore flock json !net !crypto/ed25519
+internal/store: block internal/planted pebble datastore flock json !net !crypto/ed25519
 
 # Announcements. Opaque bytes over GossipSub.
 gossip: block internal/planted libp2p pubsub multiaddr

@@ -71,10 +71,10 @@ func (n *Ledger) noteRot(id block.ID) {
 // Rotten returns the blocks that reads found damaged and nobody has healed yet.
 func (n *Ledger) Rotten() []block.ID { return n.rotten.list() }
 
-// NeedsHealing reports whether a block or a database is known to be damaged.
+// NeedsHealing reports whether a block, a database or the store is known to be damaged.
 func (n *Ledger) NeedsHealing() bool {
-	damaged := func(d *Database) bool { return d.Damage() != nil || d.needs.Load() != nil }
-	return len(n.rotten.list()) > 0 || slices.ContainsFunc(n.databases(), damaged)
+	damaged := func(d *Database) bool { return d.Damage() != nil || d.needs.Load() != nil || d.patchy() }
+	return n.o.Store.Damaged() || len(n.rotten.list()) > 0 || slices.ContainsFunc(n.databases(), damaged)
 }
 
 func (n *Ledger) databases() (all []*Database) {
@@ -87,6 +87,9 @@ func (n *Ledger) databases() (all []*Database) {
 // Heal fetches what is known to be damaged and opens databases again that it was
 // keeping shut. It is cheap when nothing is.
 func (n *Ledger) Heal(ctx context.Context, fetch Fetch) error {
+	if err := n.mend(ctx); err != nil {
+		return err
+	}
 	var errs []error
 	for _, c := range n.Chains() {
 		ids := n.rotten.list()
@@ -99,14 +102,16 @@ func (n *Ledger) Heal(ctx context.Context, fetch Fetch) error {
 		}
 		errs = append(errs, err)
 	}
-	if len(n.rotten.list()) == 0 {
+	left := len(n.rotten.list()) > 0
+	if !left {
 		errs = nil // a block is fetched from one team; the others do not have it
 	}
 	for _, d := range n.databases() {
 		if err := d.refetch(ctx, fetch); err != nil {
 			errs = append(errs, err)
 		}
-		if d.Damage() != nil {
+		// What nobody has may be of this device's own making: nodes of a tree.
+		if d.Damage() != nil || d.patchy() || left && isDamage(d.readAll(ctx)) {
 			r, err := d.Repair(ctx, fetch)
 			if err == nil && len(r.Bad) > 0 {
 				err = fmt.Errorf("%s: %d blocks are still damaged", d.id, len(r.Bad))
@@ -115,6 +120,15 @@ func (n *Ledger) Heal(ctx context.Context, fetch Fetch) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// mend takes rotten tables out of the store, before healed blocks are written over
+// them: what is left of them would stay for ever, and nothing could be compacted.
+func (n *Ledger) mend(ctx context.Context) error {
+	if _, err := n.o.Store.Mend(ctx); err != nil && !errors.Is(err, store.ErrReadOnly) {
+		return fmt.Errorf("take rotten tables out of the store: %w", err)
+	}
+	return nil
 }
 
 // heal writes blocks whose bytes are those of their names, and returns those.
@@ -154,6 +168,9 @@ const maxHealRounds = 4
 // them. Nothing that can be read is taken away.
 func (d *Database) Repair(ctx context.Context, fetch Fetch) (Repaired, error) {
 	var out Repaired
+	if err := d.n.mend(ctx); err != nil {
+		return out, err
+	}
 	for range maxHealRounds {
 		var err error
 		if out.Report, err = d.Verify(ctx, false); err != nil {
@@ -178,13 +195,19 @@ func (d *Database) Repair(ctx context.Context, fetch Fetch) (Repaired, error) {
 	if len(out.Bad) > 0 {
 		return out, ctx.Err()
 	}
-	agrees := d.Damage() == nil
+	agrees := d.Damage() == nil && !d.patchy()
 	if agrees {
 		var err error
 		if out.Report, err = d.Verify(ctx, true); err != nil {
 			return out, err
 		}
 		agrees = !slices.ContainsFunc(out.Bad, func(f Finding) bool { return f.Kind == FoundState })
+	}
+	if agrees {
+		err := d.readAll(ctx)
+		if agrees = !isDamage(err); err != nil && agrees {
+			return out, err
+		}
 	}
 	if agrees {
 		return out, nil
@@ -196,6 +219,60 @@ func (d *Database) Repair(ctx context.Context, fetch Fetch) (Repaired, error) {
 	var err error
 	out.Report, err = d.Verify(ctx, false)
 	return out, err
+}
+
+func isDamage(err error) bool {
+	_, ok := errors.AsType[*DamageError](err)
+	return ok
+}
+
+// forgetNodes takes the nodes of trees of before off the list of what is to be healed:
+// nobody else has them, and nobody needs them any more. Those of a ground are needed.
+func (d *Database) forgetNodes() {
+	if d.floor != nil {
+		return
+	}
+	for e, err := range d.n.o.Store.Scan(d.derivedAll('n')) {
+		if err != nil {
+			return
+		}
+		ids := make([]block.ID, 0, len(e.Value)/32)
+		for raw := range slices.Chunk(e.Value, 32) {
+			if len(raw) == 32 {
+				ids = append(ids, block.ID(raw))
+			}
+		}
+		d.n.rotten.forget(ids)
+	}
+}
+
+// patchy reports whether some of what is derived from the commits was on a table that
+// is gone. It is made anew as a whole.
+func (d *Database) patchy() bool { return d.n.o.Store.Lost(d.derivedAll()) }
+
+// readAll reads every document, and with them all nodes of the tree, a few at a time,
+// so that writers need not wait for all of it.
+func (d *Database) readAll(ctx context.Context) error {
+	span := crdt.Range{Limit: 1000}
+	for n := span.Limit; n == span.Limit; {
+		n = 0
+		err := d.View(func(r *crdt.Replica) error {
+			for doc, err := range r.All(span) {
+				if err != nil {
+					return err
+				}
+				if id, ok := doc["_id"].(string); ok {
+					span.After = id
+				}
+				n++
+			}
+			return ctx.Err()
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // errRebuilding is what readers are told while the state is made anew.
@@ -217,6 +294,7 @@ func (d *Database) reload() error {
 		return err
 	}
 	d.damage.Store(nil)
+	d.forgetNodes()
 	d.n.o.Log.Info("database rebuilt from its blocks", "db", d.id)
 	_ = d.n.past.use(context.Background(), func(s *pastStates) error { s.drop(d.id); return nil })
 	return d.View(func(*crdt.Replica) error { return nil })

@@ -290,6 +290,12 @@ func (d *Database) anew() error {
 			err = d.deleteAll(prefix, nil)
 		}
 	}
+	if err == nil && d.patchy() { // then all that is derived goes, listed or not
+		batch := d.n.o.Store.NewBatch()
+		batch.DeleteSpan(d.derivedAll(), nil)
+		d.lists.Store(0)
+		err = d.n.durable(context.Background(), batch)
+	}
 	if err == nil {
 		err = d.writeEpoch(d.n.o.Store.NewBatch(), epoch)
 	}
@@ -336,6 +342,12 @@ func (d *Database) deleteAll(prefix, from []byte) error {
 	for {
 		batch := d.n.o.Store.NewBatch()
 		for e, err := range d.n.o.Store.ScanSpan(store.Span{Prefix: prefix, From: from}) {
+			if _, rotten := errors.AsType[*store.CorruptError](err); rotten {
+				// What cannot be listed goes with all the rest.
+				batch.Reset()
+				batch.DeleteSpan(prefix, from)
+				break
+			}
 			if err != nil {
 				return err
 			}

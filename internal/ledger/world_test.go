@@ -32,7 +32,8 @@ type device struct {
 	flush FlushAt
 	seen  atomic.Int64 // commits of its own that it was told of
 
-	damaged atomic.Int64 // times it was told of damage
+	damaged      atomic.Int64 // times it was told of damage
+	rottenTables atomic.Int64 // times its store said that a table is rotten
 }
 
 // tick is the clock of all devices: it moves a millisecond whenever it is read.
@@ -65,7 +66,7 @@ func (d *device) start() {
 }
 
 func (d *device) open() (err error) {
-	if d.st, err = store.Open("/db", store.Options{FS: d.fs}); err != nil {
+	if d.st, err = store.Open("/db", store.Options{FS: d.fs, Rotten: func() { d.rottenTables.Add(1) }}); err != nil {
 		return err
 	}
 	d.Ledger, err = Open(Options{

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 
@@ -23,6 +24,7 @@ type Batch struct {
 	ops   pebble.Batch
 	bytes int
 	err   error // the first change over a limit
+	spans spans // deleted as a whole
 }
 
 // NewBatch returns an empty batch.
@@ -42,6 +44,20 @@ func (b *Batch) Delete(key []byte) {
 		return
 	}
 	b.note(b.ops.Delete(key, nil))
+}
+
+// DeleteSpan removes every key that begins with prefix, from a key on if one is given,
+// also those that cannot be read or are lost.
+func (b *Batch) DeleteSpan(prefix, from []byte) {
+	gone := span{prefix, prefixEnd(prefix)}
+	if len(from) > 0 {
+		gone.from = from
+	}
+	if gone.to == nil || gone.empty() || !b.fits(gone.from, 0) {
+		return
+	}
+	b.note(b.ops.DeleteRange(gone.from, gone.to, nil))
+	b.spans = b.spans.with(span{bytes.Clone(gone.from), gone.to})
 }
 
 // fits keeps the first breach of a limit for Commit to report, so that callers
@@ -77,7 +93,7 @@ func (b *Batch) Bytes() int { return b.bytes }
 // Reset empties the batch for new changes.
 func (b *Batch) Reset() {
 	b.ops.Reset()
-	b.bytes, b.err = 0, nil
+	b.bytes, b.err, b.spans = 0, nil, nil
 }
 
 // Commit makes the batch durable: when it returns nil, all of it is on the
@@ -114,7 +130,32 @@ func (s *Store) commit(ctx context.Context, b *Batch, durable bool) error {
 	if err := eng.makeRoom(ctx, b.bytes); err != nil {
 		return err
 	}
-	return eng.apply(&b.ops, durable)
+	return s.applyAll(eng, b, durable)
+}
+
+// applyAll applies a batch, and with what it deletes as a whole forgets what was lost
+// there, in the same instant.
+func (s *Store) applyAll(eng *engine, b *Batch, durable bool) error {
+	if len(b.spans) == 0 || len(s.lostNow()) == 0 {
+		return eng.apply(&b.ops, durable)
+	}
+	s.losing.Lock()
+	defer s.losing.Unlock()
+	left := s.lostNow()
+	for _, gone := range b.spans {
+		left = left.without(gone)
+	}
+	var all Batch
+	all.note(all.ops.Apply(&b.ops, nil))
+	all.note(all.ops.Set(lostKey, left.encode(), nil))
+	if all.err != nil {
+		return all.err
+	}
+	err := eng.apply(&all.ops, durable)
+	if err == nil {
+		s.lost.Store(&left)
+	}
+	return err
 }
 
 // apply copies the batch, because the engine takes what it is given, and
@@ -139,7 +180,24 @@ func (e *engine) apply(ops *pebble.Batch, durable bool) error {
 // rebuilt by whoever put it there.
 func (s *Store) DropDerived(ctx context.Context) error {
 	var b Batch
-	from := []byte(prefixDerived)
-	b.note(b.ops.DeleteRange(from, prefixEnd(from), nil))
+	b.DeleteSpan([]byte(prefixDerived), nil)
 	return s.Commit(ctx, &b)
+}
+
+// Compact merges the tables, so that what was deleted gives its space back now and not
+// by and by. It returns a *CorruptError if a table is rotten: see Mend.
+func (s *Store) Compact(ctx context.Context) error {
+	eng, err := s.enter()
+	if err != nil {
+		return err
+	}
+	defer s.leave()
+	if err := eng.writable(); err != nil {
+		return err
+	}
+	err = eng.unlessShut(func() error { return eng.db.Compact(ctx, []byte{0}, []byte{0xff}, false) })
+	if pebble.IsCorruptionError(err) {
+		return &CorruptError{Err: err}
+	}
+	return err
 }

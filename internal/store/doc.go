@@ -39,9 +39,17 @@
 // log fails (see fence.go), while a peer with a full disk should still answer
 // questions. Recover tries the disk and opens the fence again.
 //
+// # When bytes rot
+//
+// Tables have a checksum for every block: Get and Scan answer a *CorruptError for what
+// is rotten and go on around it. Mend takes the rotten table away and remembers what
+// could not be read; that stays an error, never an absence, until it is set again or
+// deleted as a whole with Batch.DeleteSpan.
+//
 // # What it refuses to know
 //
 // Documents, teams, commits, keys of any cipher: values are sealed before they
-// come here. It does not retry, it has no clock, it starts no goroutine of its
-// own (the engine's flushes and compactions end in Close).
+// come here. It does not retry, it has no clock, it starts no goroutine that
+// outlives its call, but before a shut fence (that one, and the engine's flushes and
+// compactions, end in Close).
 package store

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -41,12 +43,15 @@ const (
 type engine struct {
 	db    *pebble.DB
 	fence *fence
+	dir   string          // of the tables
+	opt   *pebble.Options // as the engine has them
 
 	memTable   uint64       // bytes of one memory table
 	unmeasured atomic.Int64 // bytes committed since the last look
 	crowded    atomic.Bool  // the last look found too much
-	damaged    atomic.Bool  // a table is rotten: compactions over it will never end
 	mu         sync.Mutex
+	bad        map[string]struct{} // files of rotten tables: compactions over them never end, see Mend
+	work       sync.WaitGroup      // unlessShut
 	progress   chan struct{}       // closed and replaced when a flush or compaction ends
 	reported   map[string]struct{} // troubles the log has heard of
 }
@@ -54,8 +59,9 @@ type engine struct {
 func openEngine(disk vfs.FS, dir string, opt Options, readOnly bool) (*engine, error) {
 	root := disk.PathJoin(dir, engineDir)
 	logDir := disk.PathJoin(root, logSubdir)
-	eng := &engine{fence: newFence(disk, logDir), progress: make(chan struct{}), reported: map[string]struct{}{}}
+	eng := &engine{fence: newFence(disk, logDir), progress: make(chan struct{}), reported: map[string]struct{}{}, bad: map[string]struct{}{}, dir: root}
 	settings := eng.settings(opt, logDir)
+	eng.opt = settings
 	settings.ReadOnly = readOnly
 	eng.memTable = settings.MemTableSize
 	db, err := pebble.Open(root, settings)
@@ -92,7 +98,7 @@ func (e *engine) settings(opt Options, logDir string) *pebble.Options {
 		L0StopWritesThreshold:       noLimit,
 		MaxOpenFiles:                maxOpenFiles,
 		Logger:                      &engineLog{log: opt.Logger, fence: e.fence},
-		EventListener:               e.listener(opt.Logger),
+		EventListener:               e.listener(opt),
 	}
 	for i := range settings.Levels {
 		settings.Levels[i] = level
@@ -100,12 +106,14 @@ func (e *engine) settings(opt Options, logDir string) *pebble.Options {
 	if opt.tune != nil {
 		opt.tune(settings)
 	}
+	settings.EnsureDefaults()
 	return settings
 }
 
 // listener hears of progress and of damage. Without DataCorruption the engine
 // would end the process over one rotten table.
-func (e *engine) listener(log *slog.Logger) *pebble.EventListener {
+func (e *engine) listener(opt Options) *pebble.EventListener {
+	log := opt.Logger
 	return &pebble.EventListener{
 		FlushEnd:      func(pebble.FlushInfo) { e.moved() },
 		CompactionEnd: func(pebble.CompactionInfo) { e.moved() },
@@ -116,9 +124,11 @@ func (e *engine) listener(log *slog.Logger) *pebble.EventListener {
 			}
 		},
 		DataCorruption: func(info pebble.DataCorruptionInfo) {
-			e.damaged.Store(true)
+			e.noteRotten(e.fence.PathBase(info.Path))
+			opt.damaged.Store(true)
 			if e.isNew(info.Path) {
 				log.Error("store: damaged bytes on disk", "file", info.Path, "err", info.Details)
+				opt.Rotten()
 			}
 		},
 	}
@@ -136,6 +146,29 @@ func (e *engine) isNew(trouble string) bool {
 	}
 	e.reported[trouble] = struct{}{}
 	return true
+}
+
+// noteRotten is told of a table that is rotten.
+func (e *engine) noteRotten(file string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.bad[file] = struct{}{}
+}
+
+// rotten returns the files of the tables that are known to be rotten.
+func (e *engine) rotten() []string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return slices.Sorted(maps.Keys(e.bad))
+}
+
+// cured is told of rotten tables that are gone.
+func (e *engine) cured(files []string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, f := range files {
+		delete(e.bad, f)
+	}
 }
 
 func (e *engine) moved() {
@@ -158,7 +191,7 @@ func (e *engine) makeRoom(ctx context.Context, n int) error {
 		e.mu.Unlock()
 		m := e.db.Metrics()
 		crowded := m.MemTable.Size > maxMemTables*e.memTable ||
-			m.Levels[0].Sublevels > maxSublevels && !e.damaged.Load()
+			m.Levels[0].Sublevels > maxSublevels && len(e.rotten()) == 0
 		e.crowded.Store(crowded)
 		if !crowded {
 			return nil
@@ -178,21 +211,44 @@ func (e *engine) makeRoom(ctx context.Context, n int) error {
 // damage in the last 32 KiB of a log looks like the torn end that a power loss
 // leaves.
 func (e *engine) settle() {
-	if e.writable() != nil {
-		return
+	if e.writable() == nil {
+		_ = e.flush() // the log still has everything
 	}
+}
+
+// flush moves what is only in the log into tables, or says why the fence is shut.
+func (e *engine) flush() error {
 	flushed, err := e.db.AsyncFlush()
 	if err != nil {
-		return // the log still has everything
+		return err
 	}
 	select {
 	case <-flushed:
+		return nil
 	case <-e.fence.shut:
+		return e.fence.failure()
+	}
+}
+
+// unlessShut runs what writes through the fence, and does not wait for it once that is
+// shut: it may then stand before the fence until close lets it go.
+func (e *engine) unlessShut(work func() error) error {
+	done := make(chan error, 1)
+	e.work.Go(func() { done <- work() })
+	select {
+	case err := <-done:
+		if failure := e.fence.failure(); failure != nil {
+			return failure
+		}
+		return err
+	case <-e.fence.shut:
+		return e.fence.failure()
 	}
 }
 
 func (e *engine) close() error {
 	e.fence.release()
+	e.work.Wait()
 	if e.db == nil {
 		return nil
 	}

@@ -24,8 +24,8 @@ func (s *Store) Get(key []byte) ([]byte, error) {
 // Has reports whether key has a value.
 func (s *Store) Has(key []byte) (bool, error) {
 	err := s.look(key, func([]byte) {})
-	if errors.Is(err, ErrNotFound) {
-		return false, nil
+	if errors.Is(err, ErrNotFound) || errors.Is(err, errLost) && bytes.HasPrefix(key, Blocks()) {
+		return false, nil // a block that is lost is not here
 	}
 	return err == nil, err
 }
@@ -48,6 +48,9 @@ func (s *Store) look(key []byte, see func(value []byte)) error {
 		return ErrNotFound // the engine has no such key, see Batch.Set
 	}
 	value, done, err := eng.db.Get(key)
+	if errors.Is(err, pebble.ErrNotFound) && s.lostNow().holds(key) {
+		return &CorruptError{Key: bytes.Clone(key), Err: errLost}
+	}
 	if err != nil {
 		return readError(key, err)
 	}
@@ -89,9 +92,14 @@ func (s *Store) ScanSpan(span Span) iter.Seq2[Entry, error] {
 		}
 		defer func() { _ = it.Close() }() // its errors are those of it.Error below
 		last := bytes.Clone(span.Prefix)
+		over := s.passing(span)
 		for ok := span.first(it); ok; ok = span.next(it) {
 			if s.isClosed() {
 				yield(Entry{}, ErrClosed)
+				return
+			}
+			if over(it.Key()) {
+				yield(Entry{}, &CorruptError{Key: last, Err: errLost})
 				return
 			}
 			value, err := it.ValueAndErr()
@@ -106,7 +114,39 @@ func (s *Store) ScanSpan(span Span) iter.Seq2[Entry, error] {
 		}
 		if err := it.Error(); err != nil {
 			yield(Entry{}, readError(last, err))
+		} else if over(nil) {
+			yield(Entry{}, &CorruptError{Key: last, Err: errLost})
 		}
+	}
+}
+
+// passing returns a function that is told every key of a scan, and nil at its end,
+// and reports whether the scan has passed over a lost span to get there.
+func (s *Store) passing(w Span) func(key []byte) bool {
+	gaps := s.gaps()
+	if len(gaps) == 0 {
+		return func([]byte) bool { return false }
+	}
+	left := span{w.Prefix, prefixEnd(w.Prefix)} // what is not seen yet
+	if left.to == nil {
+		left.to = bytes.Repeat([]byte{0xff}, MaxKey+1)
+	}
+	switch {
+	case w.Reverse && len(w.From) > 0:
+		left = left.and(span{left.from, after(w.From)})
+	case len(w.From) > 0:
+		left = left.and(span{w.From, left.to})
+	}
+	return func(key []byte) bool {
+		passed := left
+		switch {
+		case key == nil:
+		case w.Reverse:
+			passed.from, left.to = after(key), bytes.Clone(key)
+		default:
+			passed.to, left.from = bytes.Clone(key), after(key)
+		}
+		return gaps.meets(passed)
 	}
 }
 

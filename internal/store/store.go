@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"syscall"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -36,7 +37,12 @@ type Options struct {
 	// Logger hears of damage and of a failed disk; nil is silent.
 	Logger *slog.Logger
 
-	tune func(*pebble.Options) // tests shrink the engine
+	// Rotten is called when a table turns out to be rotten, once for each, from
+	// wherever that was noticed: it must not wait and not call the store. See Mend.
+	Rotten func()
+
+	tune    func(*pebble.Options) // tests shrink the engine
+	damaged *atomic.Bool          // some table is known to be rotten
 }
 
 // Store is one open directory. Its methods may be called from any goroutine.
@@ -52,6 +58,9 @@ type Store struct {
 	closed bool
 	done   chan struct{} // closed when Close has let the lock go
 	eng    *engine       // nil after a Recover that failed half-way
+
+	losing sync.Mutex            // one change of lost at a time
+	lost   atomic.Pointer[spans] // what Mend could not read; changes with what is on disk
 }
 
 // Open opens the store in dir, or creates it. It returns a *VersionError for a
@@ -80,6 +89,9 @@ func Open(dir string, opt Options) (*Store, error) {
 	}
 	s := &Store{dir: dir, disk: disk, opt: opt, lock: lock, eng: eng, done: make(chan struct{})}
 	s.quiet = sync.NewCond(&s.mu)
+	if err := s.loadLost(); err != nil {
+		return nil, errors.Join(fmt.Errorf("store %s: open: %w", dir, err), eng.close(), lock.Close())
+	}
 	return s, nil
 }
 
@@ -96,6 +108,10 @@ func withDefaults(opt Options) Options {
 	if opt.Logger == nil {
 		opt.Logger = slog.New(slog.DiscardHandler)
 	}
+	if opt.Rotten == nil {
+		opt.Rotten = func() {}
+	}
+	opt.damaged = new(atomic.Bool)
 	return opt
 }
 
@@ -255,6 +271,19 @@ func (s *Store) Recover(ctx context.Context) error {
 	if err := s.probe(); err != nil {
 		return fmt.Errorf("store %s: recover: %w", s.dir, writeError(err))
 	}
+	if err := s.alone(ctx); err != nil {
+		return fmt.Errorf("store %s: recover: %w", s.dir, err)
+	}
+	defer s.mu.Unlock()
+	if s.eng == nil || s.eng.fence.failure() == nil {
+		return nil // another Recover was faster
+	}
+	return s.reopen()
+}
+
+// alone waits until no call or scan is under way, or ctx ends, and returns with mu
+// held, so that none begins.
+func (s *Store) alone(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
@@ -262,19 +291,17 @@ func (s *Store) Recover(ctx context.Context) error {
 	})
 	defer stop()
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	for s.users > 0 && ctx.Err() == nil {
 		s.quiet.Wait()
 	}
-	switch {
-	case ctx.Err() != nil:
-		return fmt.Errorf("store %s: recover: %w", s.dir, ctx.Err())
-	case s.closed:
-		return ErrClosed
-	case s.eng == nil || s.eng.fence.failure() == nil:
-		return nil // another Recover was faster
+	err := ctx.Err()
+	if err == nil && s.closed {
+		err = ErrClosed
 	}
-	return s.reopen()
+	if err != nil {
+		s.mu.Unlock()
+	}
+	return err
 }
 
 // reopen replaces the engine. If the disk fails again meanwhile, the store
