@@ -320,7 +320,7 @@ func (d *drafting) allowed(x *draftDoc, w Write) error {
 		return nil
 	}
 	have := ""
-	if x.was.alive && x.marked == 0 {
+	if (x.was.alive || w.Verb == Purge) && x.marked == 0 {
 		have = d.r.rev(x.id, &x.was) // not yet touched by an earlier request of this commit
 	}
 	if have != w.IfRev {

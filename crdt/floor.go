@@ -81,6 +81,15 @@ func (r *Replica) OverFloor(set []block.ID) bool {
 	return k == 0 || len(set) >= k && r.commits[set[k-1]].index == k-1
 }
 
+// Holds returns up to which place in the order of arrival everything is among heads or
+// in their past. Heads that are not here tell nothing.
+func (r *Replica) Holds(heads []block.ID) (place int, err error) {
+	set, err := r.Past(slices.DeleteFunc(slices.Clone(heads), func(id block.ID) bool { return !r.Has(id) }))
+	for ; place < len(set) && r.commits[set[place]].index == place; place++ {
+	}
+	return place, err
+}
+
 // SetFloor lets the history begin at a place. c is the checkpoint of the state there;
 // its tree is at hand, and stays so. At 0 all of the history is here, and c is nil.
 func (r *Replica) SetFloor(ctx context.Context, place int, c *Checkpoint) error {
@@ -106,6 +115,16 @@ func (r *Replica) SetFloor(ctx context.Context, place int, c *Checkpoint) error 
 		return fmt.Errorf("floor at %d: a clear above hangs on a fork below: %w", place, err)
 	}
 	return nil
+}
+
+// Show lets an empty replica show a checkpoint of this device whose nodes are here, to
+// read from; it takes no commits.
+func (r *Replica) Show(ctx context.Context, c *Checkpoint) error {
+	if len(r.order) > 0 || r.docs.entries > 0 || r.grove == nil {
+		return errors.New("show: the replica is not empty, or has no nodes")
+	}
+	r.failed = errors.New("only to read from: the commits are not here")
+	return r.openTree(ctx, c)
 }
 
 // openGround opens the state at a place, and holds it against the graph.

@@ -297,3 +297,47 @@ func TestBelowTheFloor(t *testing.T) {
 		t.Error("a ground of other void commits was taken")
 	}
 }
+
+// The life of a document over a floor: as it stood there, then what each commit made of
+// it; of one whose past lies below in part, that cannot be told.
+func TestRevisionsOverAFloor(t *testing.T) {
+	a, b := newCellar().site(t, "A"), newSite(t, "B")
+	first := a.write(put("d", `{"x":0}`))
+	b.add(first)
+	a.write(patch("d", `{"x":1}`))
+	a.write(put("other", `{}`))
+	a.write(patch("d", `{"x":2}`))
+	beside := b.write(patch("d", `{"y":1}`))
+	whole := map[block.ID]string{}
+	note := func() {
+		for v, err := range a.Revisions("d") {
+			if err != nil {
+				t.Fatal(err)
+			}
+			whole[v.Commit.ID] = v.Rev
+		}
+	}
+	a.hand(beside, Valid)
+	a.write(patch("d", `{"z":1}`))
+	note()
+	a.raise(3, true)
+	var got []string
+	for v, err := range a.Revisions("d") {
+		if err != nil {
+			t.Fatal(err)
+		}
+		switch {
+		case v.Ground && v.Commit.Seq == 2 && v.Alive && v.Rev == whole[v.Commit.ID]:
+			got = append(got, "ground")
+		case v.Part && v.Commit.ID == beside.ID && v.Rev == "":
+			got = append(got, "part")
+		case !v.Part && !v.Ground && v.Rev == whole[v.Commit.ID]:
+			got = append(got, fmt.Sprint(v.Commit.Actor == a.actor, v.Commit.Seq))
+		default:
+			t.Errorf("%+v", v)
+		}
+	}
+	if want := []string{"ground", "true 4", "part", "true 5"}; !slices.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
+	}
+}

@@ -238,6 +238,19 @@ func (r *Replica) passRow(in *reader) bool {
 	return true
 }
 
+// ChunkEnd returns the place behind the last commit of a chunk of the graph, 0 if that
+// cannot be told.
+func (r *Replica) ChunkEnd(chunk []byte) int {
+	in := reader{b: chunk}
+	n := in.array(GraphChunk)
+	in.array(commitFields + 4)
+	h, ok := r.commits[block.ID(in.hash())]
+	if in.err != nil || !ok {
+		return 0
+	}
+	return h.index + n
+}
+
 // earlier reads a commit that stands some places in front of the next one.
 func (r *Replica) earlier(in *reader) *held {
 	n := in.uint(uint64(len(r.order)))
@@ -348,6 +361,11 @@ func (r *Replica) openState(ctx context.Context, c *Checkpoint) error {
 	case !slices.Equal(mine.Voids, c.Voids), mine.Forked != c.Forked:
 		return errors.New("the checkpoint is of other void commits")
 	}
+	return r.openTree(ctx, c)
+}
+
+// openTree shows the documents of a checkpoint.
+func (r *Replica) openTree(ctx context.Context, c *Checkpoint) error {
 	r.acc.load(&c.Accumulator)
 	r.docs.entries, r.docs.visible = int(c.Entries), int(c.Documents)
 	if c.Entries == 0 {

@@ -2,6 +2,7 @@ package crdt
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"iter"
 	"slices"
@@ -113,9 +114,15 @@ func (o *op) action() Action {
 type Revision struct {
 	Commit *Commit
 	Action Action
-	Void   string // why the commit does not count; it has no Rev then
-	Rev    string // empty if nothing was kept
-	Alive  bool   // the document was there
+	// Ground: it is the document as it stood at the floor. Commit is the last known that
+	// wrote it, and there is no Action.
+	Ground bool
+	// Part: a part of the commit's past lies below the floor and a part above, so that
+	// what it made of the document cannot be told any more; it has no Rev.
+	Part  bool
+	Void  string // why the commit does not count; it has no Rev then
+	Rev   string // empty if nothing was kept
+	Alive bool   // the document was there
 
 	r  *Replica
 	id string
@@ -133,45 +140,112 @@ func (v *Revision) Doc() (Doc, error) {
 }
 
 // Revisions yields what the commits that touch a document made of it, in the order
-// of arrival. Only this document is played again, but all commits are read. The
-// replica must not change meanwhile, and a revision is good until the next. An error
-// ends it.
+// of arrival. Only this document is played again, but all commits are read. A history
+// with a floor begins with the void commits below it that touch the document, and with
+// the document as it stood there. The replica must not change meanwhile, and a revision
+// is good until the next. An error ends it.
 func (r *Replica) Revisions(id string) iter.Seq2[*Revision, error] {
 	return func(yield func(*Revision, error) bool) {
-		var l life
-		for _, h := range r.order {
-			ops, ctx, err := r.operations(h)
-			if err != nil {
-				yield(nil, err)
+		l := life{floor: r.floor}
+		for _, h := range r.order[:r.floor.place] {
+			if h.void != "" && !r.revised(&l, h, id, yield) {
 				return
 			}
-			for i := range ops {
-				o := &ops[i]
-				if o.id != id {
-					continue
-				}
-				v := &Revision{Commit: &h.Commit, Action: o.action(), Void: h.void, r: r, id: id}
-				if h.void == "" {
-					e, err := l.entry(r, touch{h, ctx, *o})
-					if err != nil {
-						yield(nil, err)
-						return
-					}
-					v.k = keptOf(e)
-					v.Rev, v.Alive = r.rev(id, &v.k), v.k.alive
-				}
-				if !yield(v, nil) {
-					return
-				}
+		}
+		v, err := r.atGround(id)
+		if err != nil {
+			yield(nil, err)
+			return
+		}
+		if v != nil && !yield(v, nil) {
+			return
+		}
+		for _, h := range r.order[r.floor.place:] {
+			if !r.revised(&l, h, id, yield) {
+				return
 			}
 		}
 	}
+}
+
+// atGround returns a document as it stood at the floor, nil if nothing was kept of it.
+func (r *Replica) atGround(id string) (*Revision, error) {
+	if r.floor.place == 0 {
+		return nil, nil
+	}
+	e, err := r.entryAt(r.floor, id)
+	if err != nil {
+		return nil, err
+	}
+	v := &Revision{Ground: true, r: r, id: id, k: keptOf(e)}
+	if v.k.rec.entry == nil {
+		return nil, nil
+	}
+	v.Rev, v.Alive = r.rev(id, &v.k), v.k.alive
+	at := r.floor.heads[0]
+	if g := e.newest(); g != nil {
+		if id := r.standing(g.dot); !id.IsZero() {
+			at = id
+		}
+	}
+	v.Commit = &r.commits[at].Commit
+	return v, nil
+}
+
+// revised yields what one commit made of a document, and reports whether to go on.
+func (r *Replica) revised(l *life, h *held, id string, yield func(*Revision, error) bool) bool {
+	ops, ctx, err := r.operations(h)
+	if h.void != "" && errors.Is(err, ErrHistory) {
+		return true // of somebody else's ground
+	}
+	if err != nil {
+		yield(nil, err)
+		return false
+	}
+	for i := range ops {
+		o := &ops[i]
+		if o.id != id {
+			continue
+		}
+		v := &Revision{Commit: &h.Commit, Action: o.action(), Void: h.void, r: r, id: id}
+		if h.void == "" {
+			e, err := l.entry(r, touch{h, ctx, *o})
+			if err != nil {
+				yield(nil, err)
+				return false
+			}
+			if v.Part = e == nil; e != nil {
+				v.k = keptOf(e)
+				v.Rev, v.Alive = r.rev(id, &v.k), v.k.alive
+			}
+		}
+		if !yield(v, nil) {
+			return false
+		}
+	}
+	return true
+}
+
+// OverGround reports whether a commit lies above the floor and builds on all that lies
+// below: only then the state it made can be told.
+func (r *Replica) OverGround(id block.ID) bool {
+	h, ok := r.commits[id]
+	return ok && h.index >= r.floor.place && r.overFloor(h)
+}
+
+// overFloor reports whether a commit builds on all that lies below the floor.
+func (r *Replica) overFloor(h *held) bool {
+	return !slices.ContainsFunc(r.floor.heads, func(id block.ID) bool {
+		x := r.commits[id]
+		return x != h && !r.reaches(h, x)
+	})
 }
 
 // life is the history of one document while it is played: the commits that touch
 // it, and the entries a few of them lead to. Most commits build on the one before,
 // and go on with its entry; concurrent lines each have their own.
 type life struct {
+	floor   ground // where lines begin
 	touched []touch
 	lines   []line
 }
@@ -192,7 +266,8 @@ type line struct {
 // maxLines bounds how many concurrent lines keep their entry; others start again.
 const maxLines = 8
 
-// entry returns the document's entry in the state of h and its past.
+// entry returns the document's entry in the state of a commit and its past, nil if that
+// is not known: see [Revision.Part].
 func (l *life) entry(r *Replica, now touch) (*entry, error) {
 	h := now.h
 	var before []touch
@@ -202,12 +277,19 @@ func (l *life) entry(r *Replica, now touch) (*entry, error) {
 		}
 	}
 	l.touched = append(l.touched, now)
+	if !r.overFloor(h) && !planted.Bug("crdt-revision-of-half-a-past") {
+		return nil, nil
+	}
 	// A line whose last commit is in the past of h is there as a whole.
 	i := slices.IndexFunc(l.lines, func(x line) bool {
 		return (x.n == len(before) || planted.Bug("crdt-revision-of-another-line")) && r.reaches(h, x.last)
 	})
 	if i < 0 {
-		x := line{n: len(before), e: &entry{}}
+		e, err := r.entryAt(l.floor, now.o.id)
+		if err != nil {
+			return nil, err
+		}
+		x := line{n: len(before), e: e}
 		for _, t := range before {
 			if err := x.play(r, t); err != nil {
 				return nil, err

@@ -55,7 +55,10 @@ func (d *Database) collect(ctx context.Context) error {
 	if err != nil || len(list) <= keptCheckpoints {
 		return err
 	}
-	pinned := d.pinned()
+	pinned, err := d.pinned()
+	if err != nil {
+		return err
+	}
 	batch := d.n.o.Store.NewBatch()
 	for _, s := range list[min(len(list), keptCheckpoints):] {
 		batch.Delete(store.Checkpoint(d.id, s.n))
@@ -70,7 +73,7 @@ func (d *Database) collect(ctx context.Context) error {
 	if err := d.n.durable(ctx, batch); err != nil {
 		return err
 	}
-	if d.garbage.written < uint64(d.n.o.FlushAt.Garbage)+2*d.garbage.live {
+	if d.building.Load() > 0 || d.garbage.written < uint64(d.n.o.FlushAt.Garbage)+2*d.garbage.live {
 		return nil
 	}
 	kept := slices.Clone(pinned)
@@ -81,12 +84,19 @@ func (d *Database) collect(ctx context.Context) error {
 }
 
 // pinned returns the checkpoints that stay although newer ones are there: that of the
-// ground, without which nothing above it could be made again.
-func (d *Database) pinned() (ids []block.ID) {
+// ground, without which nothing above it could be made again, and those of labels whose
+// commits are gone.
+func (d *Database) pinned() (ids []block.ID, err error) {
 	if d.floor != nil && !planted.Bug("ledger-ground-not-pinned") {
 		ids = append(ids, d.floor.Checkpoint)
 	}
-	return ids
+	labels, err := d.Labels()
+	for _, l := range labels {
+		if !l.State.IsZero() {
+			ids = append(ids, l.State)
+		}
+	}
+	return ids, err
 }
 
 // sweep takes away the listed nodes that no kept checkpoint reaches.

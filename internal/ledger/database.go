@@ -49,6 +49,10 @@ type Database struct {
 	flushing  atomic.Pointer[flushing] // nil: none under way
 	adopted   atomic.Pointer[adoption] // nil: none is shown
 
+	collecting sync.Mutex   // one collection at a time
+	labelling  sync.Mutex   // labels are written, or looked through by a compaction
+	building   atomic.Int64 // trees that no checkpoint on disk names yet
+
 	base  *team.Base // not nil: it was moved here, see move.go
 	added block.ID   // the link that brought it
 	left  bool       // it is open in another team now; guarded by writing

@@ -3,6 +3,7 @@ package ledger
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
 
 	"github.com/toftdb/toft/block"
@@ -114,6 +115,14 @@ func (d *Database) docsAt(ctx context.Context, p Point, ids []string) (map[strin
 // touchedBetween returns the documents that commits touch which lie before one of
 // two points and not before the other, in order: only those can differ.
 func (d *Database) touchedBetween(ctx context.Context, a, b Point) ([]string, error) {
+	var gone bool
+	err := d.View(func(r *crdt.Replica) error { gone = d.compacted(r, a) != nil || d.compacted(r, b) != nil; return nil })
+	if err != nil {
+		return nil, err
+	}
+	if gone {
+		return d.differing(ctx, a, b)
+	}
 	count := map[block.ID]int{}
 	for _, p := range []Point{a, b} {
 		set := p.set
@@ -149,4 +158,31 @@ func (d *Database) touchedBetween(ctx context.Context, a, b Point) ([]string, er
 	}
 	slices.Sort(ids)
 	return ids, nil
+}
+
+// differing returns the documents whose revisions differ at two points, in order: for a
+// label whose commits are gone.
+func (d *Database) differing(ctx context.Context, a, b Point) (ids []string, err error) {
+	revs := map[string]string{}
+	for i, p := range []Point{a, b} {
+		err := d.ViewAt(ctx, p, func(r *crdt.Replica) error {
+			for doc, err := range r.All(crdt.Range{}) {
+				if err = errors.Join(err, ctx.Err()); err != nil {
+					return err
+				}
+				id, _ := doc["_id"].(string)
+				rev, _ := doc[revKey].(string)
+				if i == 1 && revs[id] == rev {
+					delete(revs, id)
+				} else {
+					revs[id] = rev
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return slices.Sorted(maps.Keys(revs)), nil
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/toftdb/toft/block"
 	"github.com/toftdb/toft/crdt"
+	"github.com/toftdb/toft/internal/planted"
 	"github.com/toftdb/toft/internal/store"
 	"github.com/toftdb/toft/internal/wire"
 )
@@ -99,7 +100,8 @@ func (d *Database) setFloor(ctx context.Context, f *floor) error {
 	if err := d.saveFloor(ctx, d.replica, f, was); err != nil {
 		return errors.Join(err, d.standAt(ctx, was))
 	}
-	return nil
+	// States of the past that began with the first commit cannot be played on.
+	return d.n.past.use(ctx, func(s *pastStates) error { s.drop(d.id); return nil })
 }
 
 // standAt sets the floor in memory; nil is none.
@@ -156,29 +158,77 @@ func (d *Database) saveFloor(ctx context.Context, r *crdt.Replica, f, was *floor
 	if err := d.deleteInto(batch, store.Graphs(d.id), store.Graph(d.id, f.Place)); err != nil {
 		return err
 	}
+	if err := d.dropStale(batch, r, f, was); err != nil {
+		return err
+	}
+	if planted.Bug("ledger-floor-only-in-memory") {
+		return nil
+	}
 	if err := d.n.durable(ctx, batch); err != nil {
 		return fmt.Errorf("store the floor of %s: %w", d.id, err)
 	}
 	return nil
 }
 
-// floorNow writes a checkpoint of the present and lets the history begin there.
-func (d *Database) floorNow(ctx context.Context) error {
-	if err := d.Flush(ctx); err != nil { // most of the work, while others write
+// dropStale adds the deletion of what the record makes superfluous: rows that are kept
+// below the floor now, and the checkpoint of the ground before.
+func (d *Database) dropStale(batch *store.Batch, r *crdt.Replica, f, was *floor) error {
+	for e, err := range d.n.o.Store.Scan(d.derivedAll('g')) {
+		if err != nil {
+			return err
+		}
+		plain, err := d.openDerived(e.Value)
+		if err != nil {
+			return err
+		}
+		d.mu.RLock()
+		end := r.ChunkEnd(plain)
+		d.mu.RUnlock()
+		if end > int(f.Place) {
+			break
+		}
+		batch.Delete(e.Key)
+	}
+	if was == nil || was.Checkpoint == f.Checkpoint {
+		return nil
+	}
+	list, err := d.checkpoints()
+	if err != nil {
 		return err
+	}
+	labels, err := d.Labels()
+	if err != nil {
+		return err
+	}
+	if !slices.ContainsFunc(list, func(s saved) bool { return s.id == was.Checkpoint }) &&
+		!slices.ContainsFunc(labels, func(l Label) bool { return l.State == was.Checkpoint }) {
+		batch.Delete(store.Block(was.Checkpoint))
+	}
+	return nil
+}
+
+// floorNow writes a checkpoint of the present and lets the history begin there, if the
+// present is so many commits; it reports whether it was.
+func (d *Database) floorNow(ctx context.Context, place int) (bool, error) {
+	if err := d.Flush(ctx); err != nil { // most of the work, while others write
+		return false, err
 	}
 	d.lockQuiet()
 	defer d.writing.Unlock()
 	d.mu.Lock()
+	if d.replica.Len() != place {
+		d.mu.Unlock()
+		return false, nil
+	}
 	p := d.freezeAny()
 	d.mu.Unlock()
 	if p == nil {
-		return errNoCheckpoint
+		return false, errNoCheckpoint
 	}
 	if d.finish(ctx, p); p.err != nil {
-		return p.err
+		return false, p.err
 	}
-	return d.setFloor(ctx, d.floorOf(p.f, p.position.Checkpoint, p.position.Arrival))
+	return true, d.setFloor(ctx, d.floorOf(p.f, p.position.Checkpoint, p.position.Arrival))
 }
 
 // errNoCheckpoint: the state cannot be written down now.

@@ -28,7 +28,8 @@ type Point struct {
 	Heads []block.ID // commits of it that none of the others builds on, sorted
 	Time  wire.Time  // the latest among its commits; 0 if it is before the first
 
-	set []block.ID // in order of arrival; nil: the present
+	set   []block.ID // in order of arrival; nil: the present
+	state block.ID   // of a label whose commits were compacted away: its checkpoint
 }
 
 // Len returns how many commits lie at or before the point, and whether it is the
@@ -67,7 +68,7 @@ func (d *Database) Point(text string) (p Point, err error) {
 		if err != nil {
 			return p, err
 		}
-		heads = l.Heads
+		heads, p.state = l.Heads, l.State
 	}
 	err = d.View(func(r *crdt.Replica) error {
 		var err error
@@ -163,23 +164,80 @@ func parseSpan(s string) (wire.Time, error) {
 }
 
 // ViewAt runs fn with the state of a point. fn must not keep the replica. States of
-// the past are opened one at a time.
+// the past are opened one at a time. An error may be an [ErrCompacted].
 func (d *Database) ViewAt(ctx context.Context, p Point, fn func(r *crdt.Replica) error) error {
 	if p.set == nil {
 		return d.View(fn)
 	}
 	var voids map[block.ID]string
 	var key [32]byte
-	if err := d.View(func(r *crdt.Replica) error { voids, key = r.Voids(), r.VoidHash(); return nil }); err != nil {
+	var gone error
+	if err := d.View(func(r *crdt.Replica) error {
+		voids, key = r.Voids(), r.VoidHash()
+		gone = d.compacted(r, p)
+		return nil
+	}); err != nil {
 		return err
 	}
+	if gone != nil && p.state.IsZero() {
+		return gone
+	}
 	return d.n.past.use(ctx, func(s *pastStates) error {
-		r, err := s.open(ctx, d, p, voids, key)
+		var r *crdt.Replica
+		var err error
+		if gone != nil {
+			r, err = d.openState(ctx, p.state)
+		} else {
+			r, err = s.open(ctx, d, p, voids, key)
+		}
 		if err != nil {
 			return err
 		}
 		return fn(r)
 	})
+}
+
+// ErrCompacted: the point was compacted away.
+var ErrCompacted = errors.New("compacted away")
+
+// CompactedError is an [ErrCompacted].
+type CompactedError struct {
+	Since  wire.Time // when the floor was set
+	Oldest wire.Time // of the oldest state that can still be opened; no label counted
+}
+
+func (e *CompactedError) Error() string {
+	return fmt.Sprintf("%v on %s; the oldest kept point is %s", ErrCompacted, stamp(e.Since), stamp(e.Oldest))
+}
+
+// stamp writes a time as [Database.Point] reads it.
+func stamp(t wire.Time) string {
+	return time.UnixMilli(int64(t)).UTC().Format("2006-01-02T15:04:05.000Z")
+}
+
+// Unwrap makes it an [ErrCompacted].
+func (e *CompactedError) Unwrap() error { return ErrCompacted }
+
+// compacted returns why the state of a point cannot be told from commits, nil if it
+// can: some of what lies below the floor is not part of it. The caller holds mu.
+func (d *Database) compacted(r *crdt.Replica, p Point) error {
+	if d.floor == nil || p.set == nil || r.OverFloor(p.set) || len(p.set) == 0 {
+		return nil
+	}
+	return &CompactedError{Since: d.floor.Set, Oldest: d.floor.Time}
+}
+
+// openState opens the state of a checkpoint of this device, to read from.
+func (d *Database) openState(ctx context.Context, id block.ID) (*crdt.Replica, error) {
+	c, err := d.openCheckpoint(id)
+	if err != nil {
+		return nil, err
+	}
+	r, err := d.newReplica(0)
+	if err != nil {
+		return nil, err
+	}
+	return r, r.Show(ctx, c)
 }
 
 // maxPastStates bounds the states of the past that stay in memory. Two, so that the
@@ -235,7 +293,7 @@ func (s *pastStates) open(ctx context.Context, d *Database, p Point, voids map[b
 		x = s.states[best]
 		s.states = slices.Delete(s.states, best, best+1) // until it is whole again
 	} else {
-		r, err := d.emptyReplica()
+		r, err := d.bottom(p.set)
 		if err != nil {
 			return nil, err
 		}
@@ -248,6 +306,22 @@ func (s *pastStates) open(ctx context.Context, d *Database, p Point, voids map[b
 		s.states = slices.Delete(s.states, 0, 1)
 	}
 	return x.r, nil
+}
+
+// bottom returns where a state that is not empty is played from: the ground, or
+// nothing.
+func (d *Database) bottom(set []block.ID) (*crdt.Replica, error) {
+	d.mu.RLock()
+	f := d.floor
+	d.mu.RUnlock()
+	if f == nil || len(set) == 0 {
+		return d.emptyReplica()
+	}
+	r, err := d.newReplica(0)
+	if err != nil {
+		return nil, err
+	}
+	return r, d.standOn(r, f, false)
 }
 
 func (d *Database) emptyReplica() (*crdt.Replica, error) {

@@ -118,6 +118,31 @@ func TestAsOfEveryCommitOfALongHistory(t *testing.T) {
 		check(noted[rng.IntN(len(noted))])
 	}
 	t.Logf("%d of %d commits opened in %v", len(noted)+3, longHistory, time.Since(begun).Round(time.Millisecond))
+
+	// The first half is compacted away: what is kept reads as before, the rest is told
+	// to be gone.
+	half := y.replica.Len() / 2
+	begun = time.Now()
+	_, err := y.raise(t.Context(), half)
+	require.NoError(t, err)
+	require.Positive(t, gcNow(t, y).Commits)
+	t.Logf("compacted in %v", time.Since(begun).Round(time.Millisecond))
+	kept, gone := 0, 0
+	for _, s := range noted {
+		p, err := y.Point(s.commit.String())
+		require.NoError(t, err)
+		if y.replica.OverFloor(p.set) {
+			kept++
+			check(s)
+			continue
+		}
+		gone++
+		require.ErrorIs(t, y.ViewAt(t.Context(), p, func(*crdt.Replica) error { return nil }), ErrCompacted)
+	}
+	require.Positive(t, kept)
+	require.Positive(t, gone)
+	require.Equal(t, x.Heads(), y.Heads())
+	t.Logf("%d kept, %d gone", kept, gone)
 }
 
 func TestPointsAreCommitsTimesAndLabels(t *testing.T) {

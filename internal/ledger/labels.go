@@ -14,7 +14,6 @@ import (
 	"github.com/toftdb/toft/block"
 	"github.com/toftdb/toft/crdt"
 	"github.com/toftdb/toft/internal/store"
-	"github.com/toftdb/toft/internal/vault"
 	"github.com/toftdb/toft/internal/wire"
 )
 
@@ -28,6 +27,9 @@ type Label struct {
 	Heads []block.ID `cbor:"2,keyasint,omitempty"` // sorted; empty: before the first commit
 	Time  wire.Time  `cbor:"3,keyasint,omitempty"` // the latest among its commits
 	Made  wire.Time  `cbor:"4,keyasint"`
+	// State is the checkpoint of the state, once the floor has passed it; zero: it is
+	// told from the commits.
+	State block.ID `cbor:"5,keyasint,omitzero"`
 }
 
 const (
@@ -76,7 +78,17 @@ func (d *Database) SetLabel(ctx context.Context, name string, p Point) (Label, e
 		return Label{}, err
 	}
 	l := Label{Name: name, Heads: p.Heads, Time: p.Time, Made: d.n.Now()}
-	if _, present := p.Len(); present {
+	d.labelling.Lock() // a compaction looks which states must not go
+	defer d.labelling.Unlock()
+	if _, present := p.Len(); !present {
+		var gone error
+		if err := d.View(func(r *crdt.Replica) error { gone = d.compacted(r, p); return nil }); err != nil || gone != nil && p.state.IsZero() {
+			return Label{}, errors.Join(err, gone)
+		}
+		if gone != nil {
+			l.State = p.state
+		}
+	} else {
 		err := d.View(func(r *crdt.Replica) error {
 			l.Heads, l.Time = r.Heads(), 0
 			for _, id := range l.Heads {
@@ -96,31 +108,36 @@ func (d *Database) SetLabel(ctx context.Context, name string, p Point) (Label, e
 	if has, err := d.n.o.Store.Has(key); err != nil || has {
 		return Label{}, cmp.Or(err, fmt.Errorf("%w: %q", ErrLabel, name))
 	}
+	batch := d.n.o.Store.NewBatch()
+	if err := d.putLabel(batch, key, l); err != nil {
+		return Label{}, err
+	}
+	return l, d.n.durable(ctx, batch)
+}
+
+// putLabel seals a label into a batch.
+func (d *Database) putLabel(batch *store.Batch, key []byte, l Label) error {
 	gen, ok := d.team.State().WriteGeneration()
 	if !ok || !d.n.keys.Has(d.team.id, gen) {
-		return Label{}, fmt.Errorf("%w in team %q", ErrNoKey, d.team.State().Name())
+		return fmt.Errorf("%w in team %q", ErrNoKey, d.team.State().Name())
 	}
 	plain, err := wire.Encode(l)
 	if err != nil {
-		return Label{}, err
+		return err
 	}
-	h := block.Header{Kind: block.KindValue, Team: d.team.id, DB: d.id, Generation: gen}
-	body, err := d.n.keys.Seal(vault.Data, h, plain)
-	if err != nil {
-		return Label{}, err
+	b, err := d.sealed(gen, block.KindValue, plain, nil)
+	if err == nil {
+		batch.Set(key, b.Data)
 	}
-	b, err := block.New(h, body, nil)
-	if err != nil {
-		return Label{}, err
-	}
-	batch := d.n.o.Store.NewBatch()
-	batch.Set(key, b.Data)
-	return l, d.n.durable(ctx, batch)
+	return err
 }
 
 // DeleteLabel forgets a label; the commits stay. An error wraps [ErrPoint].
 func (d *Database) DeleteLabel(ctx context.Context, name string) error {
-	if _, err := d.Label(name); err != nil {
+	d.labelling.Lock()
+	defer d.labelling.Unlock()
+	l, err := d.Label(name)
+	if err != nil {
 		return err
 	}
 	key, err := d.labelKey(name)
@@ -129,6 +146,15 @@ func (d *Database) DeleteLabel(ctx context.Context, name string) error {
 	}
 	batch := d.n.o.Store.NewBatch()
 	batch.Delete(key)
+	if !l.State.IsZero() {
+		all, err := d.Labels()
+		if err != nil {
+			return err
+		}
+		if !slices.ContainsFunc(all, func(x Label) bool { return x.State == l.State && x.Name != l.Name }) {
+			batch.Delete(store.Block(l.State)) // its nodes are collected
+		}
+	}
 	return d.n.durable(ctx, batch)
 }
 

@@ -25,6 +25,12 @@ type LogEntry struct {
 	// nothing of it was kept or the commit is void, and whether it was there.
 	Rev   string
 	Alive bool
+	// Compacted: it lies below the floor, what it did is not known here any more. In a
+	// log of one document the one such entry is the document as it stood there.
+	Compacted bool
+	// Part: what the commit made of the document cannot be told, because a part of its
+	// past was compacted away.
+	Part bool
 }
 
 // LogOp is what a commit did to one document.
@@ -52,7 +58,7 @@ func (d *Database) Log(ctx context.Context, q LogQuery) iter.Seq2[LogEntry, erro
 				yield(LogEntry{}, err)
 				return
 			}
-			if e.Ops == nil {
+			if e.Ops == nil && !e.Compacted {
 				c, err := d.read(e.Commit.ID)
 				if err != nil {
 					yield(LogEntry{}, err)
@@ -79,7 +85,7 @@ func (d *Database) logged(q LogQuery) (list []LogEntry, err error) {
 		if q.ID == "" {
 			for c, void := range r.Commits() {
 				if !q.Void || void != "" {
-					list = append(list, LogEntry{Commit: c, Void: void})
+					list = append(list, LogEntry{Commit: c, Void: void, Compacted: void == "" && r.Below(c.ID)})
 				}
 			}
 			return nil
@@ -89,7 +95,11 @@ func (d *Database) logged(q LogQuery) (list []LogEntry, err error) {
 				return err
 			}
 			if !q.Void || v.Void != "" {
-				list = append(list, LogEntry{Commit: v.Commit, Void: v.Void, Rev: v.Rev, Alive: v.Alive, Ops: []LogOp{{q.ID, v.Action}}})
+				e := LogEntry{Commit: v.Commit, Void: v.Void, Rev: v.Rev, Alive: v.Alive, Compacted: v.Ground, Part: v.Part}
+				if !v.Ground {
+					e.Ops = []LogOp{{q.ID, v.Action}}
+				}
+				list = append(list, e)
 			}
 		}
 		if len(list) == 0 && !q.Void {

@@ -52,11 +52,15 @@ func (d *Database) begin() error {
 
 // newReplica returns an empty replica over the store.
 func (d *Database) newReplica(epoch uint64) (*crdt.Replica, error) {
+	return d.replicaOn(d.disk, epoch)
+}
+
+func (d *Database) replicaOn(k *disk, epoch uint64) (*crdt.Replica, error) {
 	f := d.functions
 	return crdt.New(crdt.Config{
 		DB:     d.id,
 		Keys:   crdt.Keys{Expand: f.Expand, ValueHash: f.ValueHash, Shape: f.Shape, NodeHash: f.NodeHash},
-		Source: d.disk, Nodes: d.disk, Rows: d.disk, Epoch: epoch, CacheBytes: d.n.o.CacheBytes,
+		Source: k, Nodes: k, Rows: k, Epoch: epoch, CacheBytes: d.n.o.CacheBytes,
 	})
 }
 

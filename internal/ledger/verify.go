@@ -37,7 +37,10 @@ const (
 type Report struct {
 	Checked int // blocks: commits and what they link
 	Digests int // states confirmed, one a commit; of a deep run
-	Bad     []Finding
+	// Compacted is how many commits lie below the floor: of them only rows of the graph
+	// are kept, and void ones.
+	Compacted int
+	Bad       []Finding
 }
 
 // maxFindings bounds a report: a disk that lost everything is told by less.
@@ -63,13 +66,13 @@ func (r *Report) damaged() (ids []block.ID) {
 // Verify reads every commit of the database and every block it needs from the disk
 // again and checks names, signatures, seals, form and order. A deep run also plays
 // the whole history and confirms every digest that was ever signed, and that what is
-// shown is where the commits lead. Nothing is changed. It works on a database that
+// shown is where the commits lead. Of a history with a floor it reads the ground whole
+// and plays on from there. Nothing is changed. It works on a database that
 // is too damaged to be opened.
 func (d *Database) Verify(ctx context.Context, deep bool) (Report, error) {
 	var rep Report
-	seen := map[block.ID]int{}
-	var order []block.ID
-	for e, err := range d.n.o.Store.Scan(store.Commits(d.id)) {
+	order, seen, from := d.verifyBelow(&rep)
+	for e, err := range d.n.o.Store.ScanSpan(store.Span{Prefix: store.Commits(d.id), From: store.CommitIndex(d.id, from)}) {
 		var id block.ID
 		if err == nil {
 			id, err = store.ID[block.ID](e.Value)
@@ -81,7 +84,7 @@ func (d *Database) Verify(ctx context.Context, deep bool) (Report, error) {
 		if err := ctx.Err(); err != nil {
 			return rep, err
 		}
-		if !d.Has(id) && d.Damage() == nil {
+		if _, twice := seen[id]; twice || !d.Has(id) && d.Damage() == nil {
 			continue // arrived since, or refused: it is not part of the state
 		}
 		d.check(id, seen, &rep)
@@ -91,7 +94,75 @@ func (d *Database) Verify(ctx context.Context, deep bool) (Report, error) {
 	if !deep || len(rep.Bad) > 0 {
 		return rep, nil // what cannot be read cannot be played
 	}
+	if err := d.auditGround(ctx, &rep); err != nil || len(rep.Bad) > 0 {
+		return rep, err
+	}
 	return rep, d.confirm(ctx, order, seen, &rep)
+}
+
+// verifyBelow begins with what lies below the floor: void commits are kept, the others
+// are counted.
+func (d *Database) verifyBelow(rep *Report) (order []block.ID, seen map[block.ID]int, from uint64) {
+	seen = map[block.ID]int{}
+	d.mu.RLock()
+	f := d.floor
+	var voids []block.ID
+	if f != nil {
+		for c, void := range d.replica.Commits() {
+			if len(order) >= int(f.Place) {
+				break
+			}
+			seen[c.ID] = len(order)
+			if order = append(order, c.ID); void != "" && f.By == nil {
+				voids = append(voids, c.ID)
+			}
+		}
+	}
+	d.mu.RUnlock()
+	if f == nil {
+		return nil, seen, 0
+	}
+	if rep.Compacted = int(f.Place); len(order) < rep.Compacted { // it is shut
+		order = order[:0]
+	}
+	for _, id := range voids {
+		d.check(id, seen, rep)
+	}
+	return order, seen, f.Arrival
+}
+
+// auditGround reads the tree of the ground, and holds it against its checkpoint.
+func (d *Database) auditGround(ctx context.Context, rep *Report) error {
+	d.mu.RLock()
+	f := d.floor
+	d.mu.RUnlock()
+	if f == nil {
+		return nil
+	}
+	r, err := d.newReplica(0)
+	if err != nil {
+		return err
+	}
+	err = r.Adopt(ctx, f.ground, func(ids []block.ID) error {
+		for _, id := range ids {
+			if _, err := d.n.Stored(id); err != nil {
+				return err
+			}
+			rep.Checked++
+		}
+		return nil
+	})
+	var damage *DamageError
+	switch {
+	case err == nil:
+	case errors.As(err, &damage):
+		rep.add(damage.Block, FoundHash, fmt.Sprintf("of the ground of the history: %v", err))
+	case errors.Is(err, crdt.ErrLie):
+		rep.add(f.Checkpoint, FoundState, fmt.Sprintf("the ground of the history: %v", err))
+	default:
+		return err
+	}
+	return nil
 }
 
 // check reads one commit and what it links.
@@ -103,7 +174,7 @@ func (d *Database) check(id block.ID, before map[block.ID]int, rep *Report) {
 		return
 	}
 	for _, p := range u.Links[:u.Parents] {
-		if _, ok := before[p]; !ok {
+		if _, ok := before[p]; !ok && (d.floor == nil || d.Damage() == nil) { // of one that is shut the rows are not read
 			rep.add(id, FoundOrder, fmt.Sprintf("its parent %s does not stand before it", p))
 		}
 	}
@@ -204,6 +275,9 @@ func (d *Database) confirm(ctx context.Context, order []block.ID, at map[block.I
 
 // confirm adds one commit to a replica that stands exactly at its parents.
 func (l *lines) confirm(ctx context.Context, id block.ID, rep *Report) error {
+	if !l.playable(id) {
+		return nil // below the floor, or its past is so in part
+	}
 	c, err := l.d.read(id)
 	if err != nil {
 		return err
@@ -232,6 +306,12 @@ func (l *lines) confirm(ctx context.Context, id block.ID, rep *Report) error {
 	return err
 }
 
+// playable reports whether the state of a commit can be told.
+func (l *lines) playable(id block.ID) (ok bool) {
+	_ = l.d.View(func(r *crdt.Replica) error { ok = r.OverGround(id); return nil })
+	return ok
+}
+
 // below returns a replica that holds heads and their past, and nothing else.
 func (l *lines) below(ctx context.Context, heads []block.ID) (*crdt.Replica, error) {
 	best := -1
@@ -254,7 +334,7 @@ func (l *lines) below(ctx context.Context, heads []block.ID) (*crdt.Replica, err
 	if best >= 0 {
 		r = l.open[best]
 		l.open = slices.Delete(l.open, best, best+1)
-	} else if r, err = l.d.emptyReplica(); err != nil {
+	} else if r, err = l.d.bottom(heads); err != nil {
 		return nil, err
 	}
 	if err := l.d.play(ctx, r, l.lacking(r, heads), l.voids); err != nil {

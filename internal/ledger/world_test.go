@@ -310,14 +310,27 @@ func (d *device) disk() map[string]string {
 }
 
 // checkIndex holds the commit index on disk against the replica: every commit of
-// the one is in the other, parents before children.
+// the one is in the other, parents before children. Those below a floor may be gone.
 func (d *device) checkIndex(db *Database) {
 	d.t.Helper()
-	seen := map[block.ID]bool{}
+	seen, below := map[block.ID]bool{}, map[block.ID]bool{}
+	require.NoError(d.t, db.View(func(r *crdt.Replica) error {
+		for c := range r.Commits() {
+			if r.Below(c.ID) {
+				seen[c.ID], below[c.ID] = true, true
+			}
+		}
+		return nil
+	}))
 	for e, err := range d.st.Scan(store.Commits(db.id)) {
 		require.NoError(d.t, err)
 		id, err := store.ID[block.ID](e.Value)
 		require.NoError(d.t, err)
+		if db.floor != nil && number(e.Key) < db.floor.Arrival {
+			require.True(d.t, below[id], "%s stands below the floor in the index", id)
+			delete(below, id)
+			continue
+		}
 		u, err := d.Stored(id)
 		require.NoError(d.t, err)
 		for _, p := range u.Links[:u.Parents] {
