@@ -42,6 +42,8 @@ func doorError(err error) error {
 		return api.ErrUsage.Wrap(err, "")
 	case errors.Is(err, crdt.ErrNotFound):
 		return api.ErrNotFound.Wrap(err, "")
+	case errors.Is(err, ledger.ErrBatch):
+		return api.ErrTooLarge.Wrap(err, "send several batches")
 	case errors.As(err, &bad):
 		return api.ErrBadDocument.Wrap(err, "nothing was written")
 	case errors.As(err, &refused):

@@ -40,6 +40,7 @@ type Outcome struct {
 	Missing  []block.ID // parents that are neither here nor among the candidates
 	Chain    bool       // a commit names team heads we do not know: sync the chain
 	Needs    []block.ID // linked blocks that were not given
+	First    int        // how many of Needs are of the first commit that lacks some
 	Rejected error      // the last commit that was refused, for the log
 }
 
@@ -86,13 +87,12 @@ func (d *Database) commit(ctx context.Context, in []Candidate) (Outcome, error) 
 		}
 		if lacking := absent(u.Links[:u.Parents], known); len(lacking) > 0 {
 			out.Missing = append(out.Missing, lacking...)
+			out.needs(ahead[i].err) // for the parent may be one that needs something too
 			continue
 		}
 		j, err := d.judgeAhead(ahead[i], u, c.Linked, inBatch)
-		var need *needError
 		switch {
-		case errors.As(err, &need):
-			out.Needs = append(out.Needs, need.ids...)
+		case out.needs(err):
 			continue
 		case errors.Is(err, errTeamHeads):
 			out.Chain = true
@@ -123,6 +123,19 @@ func (d *Database) commit(ctx context.Context, in []Candidate) (Outcome, error) 
 		d.judgeAll()
 	}
 	return out, d.forget(ctx, refused)
+}
+
+// needs notes the linked blocks that a commit lacks, if that is what is wrong with it.
+func (o *Outcome) needs(err error) bool {
+	var need *needError
+	if !errors.As(err, &need) {
+		return false
+	}
+	if len(o.Needs) == 0 {
+		o.First = len(need.ids)
+	}
+	o.Needs = append(o.Needs, need.ids...)
+	return true
 }
 
 // judged is a commit that may be applied, with the blocks it came in.

@@ -25,7 +25,13 @@ type request struct {
 const (
 	maxGroup      = 512
 	maxGroupBytes = 128 << 10
+	// maxWriteBytes bounds one atomic set of writes: who takes in its commit has to hold
+	// all of it at once, and takes no more than replicate.LinkedBytes.
+	maxWriteBytes = 40 << 20
 )
+
+// ErrBatch: one atomic set of writes is larger than anybody would take in.
+var ErrBatch = errors.New("too much in one batch")
 
 // Written is the outcome of a set of writes.
 type Written struct {
@@ -69,6 +75,9 @@ func (d *Database) hand(ctx context.Context, writes []crdt.Write) (Written, erro
 		return Written{}, err
 	}
 	r := &request{writes: writes, done: make(chan struct{})}
+	if size := r.size(); size > maxWriteBytes {
+		return Written{}, fmt.Errorf("%w: %d bytes, at most %d", ErrBatch, size, maxWriteBytes)
+	}
 	select {
 	case d.inbox <- r:
 	case <-ctx.Done():

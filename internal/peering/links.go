@@ -1,13 +1,16 @@
 package peering
 
 import (
+	"cmp"
 	"context"
+	"slices"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/toftdb/toft/block"
 	"github.com/toftdb/toft/internal/ledger"
+	"github.com/toftdb/toft/internal/replicate"
 )
 
 // What a pull does with links of a chain, and with the blocks that they name.
@@ -73,4 +76,45 @@ func (n *Network) blocks(ctx context.Context, p peer.ID, c *ledger.Chain, want [
 		out = append(out, f.Data)
 	}
 	return out, nil
+}
+
+// fill applies commits and fetches what they link, large values and operations, as
+// many times as it takes: not all of it may fit memory at once.
+func (n *Network) fill(ctx context.Context, p peer.ID, d *ledger.Database, in []ledger.Candidate, intake *replicate.Intake) (ledger.Outcome, error) {
+	in = slices.Clone(in)
+	out, err := d.Commit(ctx, in)
+	applied, moved := out.Applied, out.Applied > 0
+	for err == nil && len(out.Needs) > 0 {
+		var want, done []block.ID
+		in = slices.DeleteFunc(in, func(c ledger.Candidate) bool {
+			id := block.Sum(c.Data)
+			if d.Has(id) {
+				done = append(done, id)
+			}
+			return d.Has(id)
+		})
+		intake.Took(done, linked)
+		if want, err = intake.Linked(out.Needs, out.First, moved); err != nil {
+			break
+		}
+		if err = n.fetch(ctx, p, d.Team(), want, intake); err != nil {
+			break
+		}
+		n.moving(p)
+		rejected := out.Rejected
+		out, err = d.Commit(ctx, in)
+		applied, moved = applied+out.Applied, out.Applied > 0
+		out.Rejected = cmp.Or(out.Rejected, rejected)
+	}
+	out.Applied = applied
+	return out, err
+}
+
+// linked lists what a commit names besides its parents.
+func linked(commit []byte) []block.ID {
+	u, err := block.Parse(commit)
+	if err != nil {
+		return nil
+	}
+	return u.Links[u.Parents:]
 }

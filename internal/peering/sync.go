@@ -208,15 +208,8 @@ func (n *Network) take(ctx context.Context, p peer.ID, d *ledger.Database, r mes
 		for i, id := range window {
 			in[i] = ledger.Candidate{Data: intake.Given()[id], Linked: intake.Given()}
 		}
-		out, err := d.Commit(ctx, in)
+		out, err := n.fill(ctx, p, d, in, intake)
 		applied += out.Applied
-		if err == nil && len(out.Needs) > 0 {
-			// Large values and operations stand in blocks of their own.
-			if err = n.fetch(ctx, p, d.Team(), intake.Absent(out.Needs), intake); err == nil {
-				out, err = d.Commit(ctx, in)
-				applied += out.Applied
-			}
-		}
 		if err != nil {
 			return applied, err
 		}

@@ -16,20 +16,26 @@ const (
 	Window = 512
 	// WindowBytes bounds what is kept of a window until it is applied.
 	WindowBytes = 32 << 20
+	// LinkedBytes bounds the linked blocks of one commit, which are needed together:
+	// they are kept beside the window. An author makes no commit that comes near.
+	LinkedBytes = 64 << 20
 )
 
 // Intake walks through what one answer says we lack of one database, in causal
 // order, window by window:
 //
-//	Next ─▶ fetch, Give each block ─▶ Ready ─▶ apply; perhaps fetch linked blocks,
-//	  ▲                                        Give them, apply again
-//	  └───────────────── Done ◀────────────────┘
+//	Next ─▶ fetch, Give each block ─▶ Ready ─▶ apply ─▶ Took
+//	  ▲                                          ▲       │ some need linked blocks:
+//	  │                                          └─ Give ┘ Linked
+//	  └───────────────── Done ◀──────────────────────────┘ none does
 //
-// It holds at most one window of blocks besides what came inline.
+// It holds at most one window of blocks besides what came inline, and the linked
+// blocks of one commit.
 type Intake struct {
 	lacking []block.ID
 	have    map[block.ID][]byte
 	size    int
+	limit   int
 	full    bool // more came than may be kept
 	taken   int  // commits of this window that are ready
 }
@@ -47,7 +53,7 @@ func NewIntake(r message.DBResponse, has func(block.ID) bool) *Intake {
 // Next begins a window and returns the blocks of it to fetch; false when there is
 // nothing left to take.
 func (i *Intake) Next() (want []block.ID, ok bool) {
-	i.size, i.full = 0, false
+	i.size, i.limit, i.full = 0, WindowBytes, false
 	window := i.window()
 	return i.Absent(window), len(window) > 0
 }
@@ -64,7 +70,7 @@ func (i *Intake) Absent(ids []block.ID) []block.ID {
 func (i *Intake) Give(id block.ID, data []byte) bool {
 	i.have[id] = data
 	i.size += len(data)
-	i.full = i.full || i.size >= WindowBytes
+	i.full = i.full || i.size >= i.limit
 	return !i.full
 }
 
@@ -86,6 +92,39 @@ func (i *Intake) Ready() ([]block.ID, error) {
 		return nil, fmt.Errorf("%d bytes of blocks came, but not the first", i.size)
 	}
 	return window[:n], nil
+}
+
+// Took forgets the linked blocks of commits that were applied; links tells them.
+func (i *Intake) Took(applied []block.ID, links func(commit []byte) []block.ID) {
+	for _, id := range applied {
+		for _, l := range links(i.have[id]) {
+			if data, ok := i.have[l]; ok {
+				i.size -= len(data)
+				delete(i.have, l)
+			}
+		}
+	}
+}
+
+// Linked returns which linked blocks to fetch next: of those that ready commits need,
+// first of which belong to the first of them. moved tells whether any was applied since
+// the last time; if none was, the first commit gets room of its own, once.
+func (i *Intake) Linked(needs []block.ID, first int, moved bool) ([]block.ID, error) {
+	if moved {
+		i.limit = WindowBytes // what was given room of its own has gone
+	}
+	want := i.Absent(needs)
+	switch i.full = i.size >= i.limit; {
+	case i.limit > WindowBytes:
+		return nil, fmt.Errorf("a commit links more than %d bytes of blocks", LinkedBytes)
+	case i.full && !planted.Bug("sync-large-commit-never"):
+		i.limit, i.full = i.size+LinkedBytes, false
+		want = i.Absent(needs[:first])
+	}
+	if len(want) == 0 {
+		return nil, fmt.Errorf("%d linked blocks were given, and are still lacking", len(needs))
+	}
+	return want, nil
 }
 
 // Done ends the window: what was ready has been applied or refused.

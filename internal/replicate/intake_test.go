@@ -93,3 +93,65 @@ func TestIntakeIsBounded(t *testing.T) {
 		t.Error("nothing came, and yet something is ready")
 	}
 }
+
+// Commits whose linked blocks exceed a window are taken bit by bit, and one that alone
+// exceeds it gets room of its own; but not without bound.
+func TestIntakeOfLargeCommits(t *testing.T) {
+	links := map[block.ID][]block.ID{} // of each commit
+	big := make([]byte, 1<<20)
+	commit := func(n, blocks int) block.ID {
+		id := block.Sum([]byte{byte(n)})
+		for b := range blocks {
+			links[id] = append(links[id], block.ID{1, byte(n), byte(b)})
+		}
+		return id
+	}
+	take := func(ids ...block.ID) (applied, held int, err error) {
+		i := NewIntake(message.DBResponse{Lacking: ids}, func(block.ID) bool { return false })
+		want, _ := i.Next()
+		names := map[string]block.ID{}
+		for n, id := range want {
+			i.Give(id, []byte{byte(n)})
+			names[string(i.Given()[id])] = id
+		}
+		apply := func() (done, needs []block.ID, first int) {
+			for len(ids) > 0 && len(i.Absent(links[ids[0]])) == 0 {
+				done, ids = append(done, ids[0]), ids[1:]
+			}
+			for n, id := range ids {
+				needs = append(needs, i.Absent(links[id])...)
+				if n == 0 {
+					first = len(needs)
+				}
+			}
+			applied += len(done)
+			return done, needs, first
+		}
+		for rounds := 0; ; rounds++ {
+			if rounds > 100 {
+				t.Fatal("never done")
+			}
+			done, needs, first := apply()
+			i.Took(done, func(data []byte) []block.ID { return links[names[string(data)]] })
+			if len(needs) == 0 {
+				return applied, held, nil
+			}
+			fetch, err := i.Linked(needs, first, len(done) > 0)
+			if err != nil {
+				return applied, held, err
+			}
+			for _, id := range fetch {
+				if !i.Give(id, big) {
+					break
+				}
+			}
+			held = max(held, len(i.Given()))
+		}
+	}
+	if applied, held, err := take(commit(1, 20), commit(2, 20), commit(3, 40), commit(4, 1)); err != nil || applied != 4 || held > 96 {
+		t.Errorf("%d of 4 taken, %d MiB held: %v", applied, held, err)
+	}
+	if applied, held, err := take(commit(5, 1), commit(6, 200)); err == nil || applied != 1 || held > 100 {
+		t.Errorf("%d of 1 taken, %d MiB held: %v", applied, held, err)
+	}
+}
