@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"reflect"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -239,4 +240,25 @@ func FuzzParseBoxes(f *testing.F) {
 			t.Fatalf("%x\nmade again %x, %v", data, again, err)
 		}
 	})
+}
+
+// A header is read as far as headers go: a megabyte of one-byte items, each of which the
+// decoder would take for a lockbox, makes it room for no more than some megabytes.
+func TestAHeaderOfManySmallItemsMakesLittleRoom(t *testing.T) {
+	groups := 15
+	data := []byte{0xa4, 1, 1, 2, 1, 3, 1, 12, 0x80 | byte(groups)}
+	for range groups {
+		data = append(data, 0xa1, 4, 0x9a, 0, 0, 0xff, 0xff)
+		data = append(data, bytes.Repeat([]byte{0x80}, 0xffff)...)
+	}
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	_, err := block.Parse(data)
+	runtime.ReadMemStats(&after)
+	if !errors.Is(err, block.ErrMalformed) {
+		t.Fatal(err)
+	}
+	if spent := after.TotalAlloc - before.TotalAlloc; spent > 16<<20 {
+		t.Errorf("%d MiB for %d KiB", spent>>20, len(data)>>10)
+	}
 }

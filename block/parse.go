@@ -67,6 +67,11 @@ type Unverified struct {
 	data           []byte
 }
 
+// maxHeader is the longest header: that of a block with the most links. The decoder
+// makes room for each item of a list, and one of a byte may be a lockbox, so it is shown
+// no more than that.
+const maxHeader = 34*MaxLinks + 512
+
 // Parse checks the shape and the bounds of an envelope. It keeps data.
 func Parse(data []byte) (*Unverified, error) {
 	if len(data) > MaxSize {
@@ -75,10 +80,11 @@ func Parse(data []byte) (*Unverified, error) {
 	if v, s, ok := peekVersion(data); ok && (v > Version || s > Suite) {
 		return nil, fmt.Errorf("%w: version %d suite %d", ErrVersion, v, s)
 	}
-	c, body, err := wire.DecodeFirst[clearHeader](data)
+	c, rest, err := wire.DecodeFirst[clearHeader](data[:min(len(data), maxHeader)])
 	if err != nil {
 		return nil, fmt.Errorf("%w: header: %v", ErrMalformed, err)
 	}
+	body := data[min(len(data), maxHeader)-len(rest):]
 	if c.Version != Version || c.Suite != Suite {
 		return nil, fmt.Errorf("%w: version %d suite %d", ErrMalformed, c.Version, c.Suite)
 	}

@@ -4,10 +4,12 @@ import (
 	"math"
 	"testing"
 
+	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/stretchr/testify/require"
 
 	"github.com/toftdb/toft/block"
 	"github.com/toftdb/toft/internal/message"
+	"github.com/toftdb/toft/team"
 )
 
 // A member announces where it stands in databases that it makes up: nothing is kept of
@@ -50,4 +52,22 @@ func TestReceiptsOfOthersDoNotMoveOurCounter(t *testing.T) {
 	require.NoError(t, fresh.loadReceipts())
 	require.NotNil(t, fresh.receipts.of[db.ID()][b.id.Device()], "it is kept")
 	require.Less(t, fresh.receipts.counter, uint64(math.MaxInt64))
+}
+
+// While somebody is invited strangers may connect, so many and no more; members come in
+// whatever the crowd.
+func TestACrowdOfStrangersKeepsNoMemberOut(t *testing.T) {
+	t.Parallel()
+	a, b := newDevice(t, "ann"), newDevice(t, "bob")
+	fam, _ := a.found("fam")
+	b.join(a, fam)
+	a.invite(fam, team.Invite{MaxUses: 1})
+	stranger := PeerOf(newDevice(t, "eve").id.Device())
+	require.Zero(t, a.strangers(), "bob is none")
+	require.True(t, a.gate.InterceptSecured(network.DirInbound, stranger, nil))
+	many := func() int { return maxStrangers }
+	a.gate.crowd.Store(&many)
+	require.False(t, a.gate.InterceptSecured(network.DirInbound, stranger, nil))
+	require.True(t, a.gate.InterceptSecured(network.DirInbound, b.host.ID(), nil))
+	require.True(t, a.gate.InterceptSecured(network.DirOutbound, stranger, nil))
 }

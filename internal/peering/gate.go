@@ -34,6 +34,7 @@ import (
 type Gate struct {
 	clock func() time.Time
 	now   atomic.Pointer[admitted]
+	crowd atomic.Pointer[func() int] // how many strangers are connected; nil: not known
 
 	mu    sync.Mutex
 	ended map[block.ID]wire.Time // when an invitation without expiry was first seen ended
@@ -142,7 +143,26 @@ func (g *Gate) InterceptAccept(network.ConnMultiaddrs) bool { return true }
 
 // InterceptSecured refuses strangers who dial us, unless they may knock.
 func (g *Gate) InterceptSecured(dir network.Direction, p peer.ID, _ network.ConnMultiaddrs) bool {
-	return dir == network.DirOutbound || g.known(p) || g.inviting() || g.former(p)
+	return dir == network.DirOutbound || g.known(p) || (g.inviting() || g.former(p)) && !g.crowded()
+}
+
+// maxStrangers is how many peers may be connected that are on no roster: who comes in
+// crowds while somebody is invited keeps joiners out, but no member.
+const maxStrangers = 32
+
+func (g *Gate) crowded() bool {
+	count := g.crowd.Load()
+	return count != nil && (*count)() >= maxStrangers
+}
+
+// strangers counts the connected peers that are on no roster.
+func (n *Network) strangers() (count int) {
+	for _, p := range n.host.Network().Peers() {
+		if !n.gate.known(p) {
+			count++
+		}
+	}
+	return count
 }
 
 // InterceptUpgraded has nothing to add.

@@ -139,6 +139,8 @@ func (n *Network) start() (err error) {
 	if n.exchange, err = bitswap.Open(bitswap.Options{Host: n.host, Blocks: blockSource{n.o.Store}, Allow: n.serves, Known: n.gate.known, Log: n.o.Log}); err != nil {
 		return err
 	}
+	strangers := n.strangers
+	n.gate.crowd.Store(&strangers)
 	n.handle(message.SyncProtocol, n.members(n.serveSync))
 	n.handle(message.JoinProtocol, n.serveJoin)
 	n.handle(message.DeviceProtocol, n.members(n.serveClaim))

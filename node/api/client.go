@@ -42,7 +42,12 @@ func Dial(ctx context.Context, socket string) (*Client, error) {
 		Transport: &http.Transport{
 			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 				var d net.Dialer
-				return d.DialContext(ctx, "unix", socket)
+				conn, err := d.DialContext(ctx, "unix", socket)
+				if err != nil || owned(conn) {
+					return conn, err
+				}
+				_ = conn.Close() // nothing was said
+				return nil, errNotOurs
 			},
 			MaxIdleConnsPerHost: 16,
 			IdleConnTimeout:     time.Minute,
@@ -56,6 +61,9 @@ func Dial(ctx context.Context, socket string) (*Client, error) {
 	}
 	return c, nil
 }
+
+// errNotOurs: somebody else's process listens where our daemon should.
+var errNotOurs = errors.New("the socket belongs to a process of another user")
 
 // Close lets go of idle connections. Calls that are under way go on.
 func (c *Client) Close() error {
@@ -108,6 +116,9 @@ func (c *Client) broken(ctx context.Context, err error) error {
 	}
 	if errors.Is(err, errLineTooLong) {
 		return ErrTooLarge.Wrap(err, "")
+	}
+	if errors.Is(err, errNotOurs) {
+		return ErrForbidden.With("at "+c.socket+" answers a process of another user", "nothing was said to it; use a directory that only you can write to")
 	}
 	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "dial" {
 		return ErrNoDaemon.With("no daemon answers at "+c.socket, "start it: toft daemon")
