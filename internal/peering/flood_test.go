@@ -71,3 +71,21 @@ func TestACrowdOfStrangersKeepsNoMemberOut(t *testing.T) {
 	require.True(t, a.gate.InterceptSecured(network.DirInbound, b.host.ID(), nil))
 	require.True(t, a.gate.InterceptSecured(network.DirOutbound, stranger, nil))
 }
+
+// Two honest clocks differ: a code is taken for some minutes after it has expired by the
+// admitter's clock, and no longer.
+func TestAnExpiredInvitationIsTakenForFiveMinutes(t *testing.T) {
+	t.Parallel()
+	a := newDevice(t, "ann")
+	fam, _ := a.found("fam")
+	inv, _ := a.open(fam, team.Invite{MaxUses: 1, Expires: a.ledger.Now() + hour})
+	joiner := newDevice(t, "bob").id.Device()
+	const half = 30_000
+	a.skew.Store(int64(hour + clockSkew - half))
+	_, refused := a.settled(fam, inv.ID, joiner)
+	require.False(t, refused)
+	a.skew.Store(int64(hour + clockSkew + half))
+	r, refused := a.settled(fam, inv.ID, joiner)
+	require.True(t, refused)
+	require.Equal(t, message.JoinExpired, r.Error)
+}
