@@ -13,6 +13,7 @@ import (
 	"github.com/toftdb/toft/block"
 	"github.com/toftdb/toft/internal/ledger"
 	"github.com/toftdb/toft/internal/message"
+	"github.com/toftdb/toft/internal/planted"
 	"github.com/toftdb/toft/internal/replicate"
 	"github.com/toftdb/toft/team"
 )
@@ -192,8 +193,11 @@ func (a *announcer) allAgree() bool {
 	if len(peers) > maxInlinePeers || a.c.Provisional() {
 		return true
 	}
-	for _, d := range a.c.Databases() {
-		for _, p := range peers {
+	for _, p := range peers {
+		if !a.n.sameChain(a.c, p) && !planted.Bug("sync-lost-link-not-told-again") {
+			return false
+		}
+		for _, d := range a.c.Databases() {
 			if !a.n.Agrees(d, p) {
 				return false
 			}
@@ -362,6 +366,7 @@ func (a *announcer) apply(batch []heard) (news bool) {
 	for _, h := range batch {
 		if newer := h.said.Counter > a.last[h.said.Device]; newer {
 			a.last[h.said.Device] = h.said.Counter
+			n.chained(a.c, h.said.Device, h.said.Chain)
 			for _, db := range h.said.DBs {
 				n.stands(h.said.Device, db)
 			}

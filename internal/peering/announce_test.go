@@ -101,18 +101,34 @@ func TestReplayedAnnouncementsAreHarmless(t *testing.T) {
 	for range 3 {
 		hear(old)
 	}
-	// One more of another database marks the end of what was heard before.
-	marker := message.DBHeads{DB: block.DBID{7}, Heads: []block.ID{{7}}, Digest: [32]byte{7}}
-	hear(b.sealed(onB, message.Announcement{
-		Device: b.id.Device(), Counter: counter + 1<<20 + 2, Time: 1, Chain: onB.Heads(), DBs: []message.DBHeads{marker},
-	}))
+	// One more with a head of its own marks the end of what was heard before.
+	marker := []block.ID{{7}}
+	hear(b.sealed(onB, message.Announcement{Device: b.id.Device(), Counter: counter + 1<<20 + 2, Time: 1, Chain: marker}))
 	hosttest.Wait(t, "the marker", func() bool {
 		a.mu.Lock()
 		defer a.mu.Unlock()
-		return a.tips[marker.DB][b.id.Device()] == tip(marker)
+		return a.links[c.ID()][b.id.Device()] == message.Summary(marker, nil)
 	})
 	require.True(t, a.Agrees(dbA, b.host.ID()), "an old announcement moved bob back")
 	require.Equal(t, before, count(dbA))
+}
+
+// A link is told again until everybody on the topic has it, though all databases agree:
+// the announcement of a removal may be the one that was lost.
+func TestALinkIsToldUntilAllHaveIt(t *testing.T) {
+	t.Parallel()
+	a, b, c, _, dbA, dbB := pair(t)
+	put(t, dbA, "x", nil)
+	same(t, dbA, dbB)
+	say := a.announcer(c)
+	hosttest.Wait(t, "all to agree", say.allAgree)
+	a.chained(c, b.id.Device(), []block.ID{{1}})
+	require.True(t, a.Agrees(dbA, b.host.ID()))
+	require.False(t, say.allAgree(), "bob lacks a link")
+	a.chained(c, b.id.Device(), c.Heads())
+	require.True(t, say.allAgree())
+	a.chained(c, block.Device{9}, c.Heads())
+	require.NotContains(t, a.links[c.ID()], block.Device{9}, "a stranger takes no room")
 }
 
 func TestAnnouncementsAreJudged(t *testing.T) {

@@ -92,16 +92,17 @@ type Network struct {
 	mu         sync.Mutex
 	missed     bool // the tend loop was too busy to be told which chain changed
 	announcers map[block.TeamID]*announcer
-	pulls      map[block.TeamID]int                     // in flight
-	tips       map[block.DBID]map[block.Device][32]byte // where a device last said it stands
-	blamed     map[peer.ID]bool                         // sent what was refused, and was told on once
-	served     map[peer.ID]int                          // sync streams being answered
-	told       map[block.TeamID]Removal                 // what a peer said of our own removal
-	over       map[block.TeamID]bool                    // a member holds us for out, and says why
-	pleas      map[pairing]time.Time                    // when a device that is out was heard
-	showed     map[acquaintance]block.ID                // which record a connected peer was given
-	wanted     map[pairing]time.Time                    // when a peer was asked for blocks of keys
-	cues       map[peer.ID]*cue                         // why connected peers are about to be pulled
+	pulls      map[block.TeamID]int                       // in flight
+	links      map[block.TeamID]map[block.Device][32]byte // the chain heads a device last said it has
+	tips       map[block.DBID]map[block.Device][32]byte   // where a device last said it stands
+	blamed     map[peer.ID]bool                           // sent what was refused, and was told on once
+	served     map[peer.ID]int                            // sync streams being answered
+	told       map[block.TeamID]Removal                   // what a peer said of our own removal
+	over       map[block.TeamID]bool                      // a member holds us for out, and says why
+	pleas      map[pairing]time.Time                      // when a device that is out was heard
+	showed     map[acquaintance]block.ID                  // which record a connected peer was given
+	wanted     map[pairing]time.Time                      // when a peer was asked for blocks of keys
+	cues       map[peer.ID]*cue                           // why connected peers are about to be pulled
 
 	healing atomic.Bool // damaged blocks are being fetched
 
@@ -120,7 +121,8 @@ func Start(o Options) (*Network, error) {
 		receipts:   newReceipts(),
 		doubts:     newDoubts(),
 		announcers: map[block.TeamID]*announcer{}, pulls: map[block.TeamID]int{},
-		tips: map[block.DBID]map[block.Device][32]byte{}, blamed: map[peer.ID]bool{}, served: map[peer.ID]int{},
+		links: map[block.TeamID]map[block.Device][32]byte{},
+		tips:  map[block.DBID]map[block.Device][32]byte{}, blamed: map[peer.ID]bool{}, served: map[peer.ID]int{},
 		follows: make(chan *ledger.Chain, 64), dials: make(chan struct{}, 1), wanted: map[pairing]time.Time{},
 		told: map[block.TeamID]Removal{}, over: map[block.TeamID]bool{}, pleas: map[pairing]time.Time{},
 		showed: map[acquaintance]block.ID{}, cues: map[peer.ID]*cue{},

@@ -38,6 +38,7 @@ func (n *Network) vouched(c *ledger.Chain, p peer.ID) {
 	if !ok {
 		return
 	}
+	n.chained(c, dev, c.Heads())
 	ended, err := c.Agreed(n.ctx, dev)
 	if err != nil {
 		n.o.Log.Error("join not confirmed", "team", c.ID(), "err", err)
@@ -58,6 +59,7 @@ func (n *Network) compared(c *ledger.Chain, p peer.ID, t message.TeamResponse) {
 		n.vouched(c, p)
 	}
 	if dev, ok := DeviceOf(p); ok {
+		n.chained(c, dev, t.ChainHeads)
 		for _, db := range t.DBs {
 			if d := n.ledger.Database(db.DB); d != nil && d.Team() == c {
 				n.stands(dev, db.DBHeads)
@@ -98,6 +100,28 @@ func (n *Network) stands(dev block.Device, h message.DBHeads) {
 	n.mu.Unlock()
 	n.doubt(dev, h)
 	n.standing()
+}
+
+// chained notes which heads of a team's chain a device of it says it has.
+func (n *Network) chained(c *ledger.Chain, dev block.Device, heads []block.ID) {
+	if !c.State().Active(dev) {
+		return
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.links[c.ID()] == nil {
+		n.links[c.ID()] = map[block.Device][32]byte{}
+	}
+	n.links[c.ID()][dev] = message.Summary(heads, nil)
+}
+
+// sameChain reports whether a peer was last heard to have exactly the links we have.
+func (n *Network) sameChain(c *ledger.Chain, p peer.ID) bool {
+	dev, ok := DeviceOf(p)
+	ours := message.Summary(c.Heads(), nil)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return ok && n.links[c.ID()][dev] == ours
 }
 
 // Agrees reports whether a peer was last heard to hold exactly what we hold now of a

@@ -85,7 +85,7 @@ func (d *device) start() {
 	d.life++
 	d.busy, d.waiting, d.unsynced, d.parked, d.last = false, nil, nil, nil, 0
 	d.pulls, d.awaited, d.wake = map[block.Device]*pull{}, map[block.ID]bool{}, time.Time{}
-	d.herald = herald{tips: map[block.Device][32]byte{}, counted: map[block.Device]uint64{}, counter: uint64(d.w.now) + 1}
+	d.herald = herald{tips: map[block.Device][32]byte{}, links: map[block.Device][32]byte{}, counted: map[block.Device]uint64{}, counter: uint64(d.w.now) + 1}
 	d.planner = replicate.New(replicate.Options{Rand: d.w.rng.Uint64})
 	d.rep = crdt.NewReplica(d.w.tmpl.db, keys)
 	for i, id := range d.disk.links {

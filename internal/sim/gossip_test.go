@@ -27,6 +27,7 @@ type herald struct {
 	spoke   time.Duration
 	counter uint64
 	tips    map[block.Device][32]byte
+	links   map[block.Device][32]byte
 	counted map[block.Device]uint64
 }
 
@@ -121,9 +122,9 @@ func (d *device) allAgree() bool {
 	if len(to) > maxInlinePeers {
 		return true
 	}
-	mine := tip(d.heads())
+	mine, links := tip(d.heads()), message.Summary(d.chain.Heads(), nil)
 	for _, o := range to {
-		if d.tips[o.id] != mine {
+		if d.tips[o.id] != mine || d.links[o.id] != links {
 			return false
 		}
 	}
@@ -132,6 +133,10 @@ func (d *device) allAgree() bool {
 
 func tip(h message.DBHeads) [32]byte { return message.Summary(nil, []message.DBHeads{h}) }
 
+func (d *device) chained(who block.Device, heads []block.ID) {
+	d.links[who] = message.Summary(heads, nil)
+}
+
 func (d *device) stands(who block.Device, h message.DBHeads) { d.tips[who] = tip(h) }
 
 // hear applies an announcement.
@@ -139,6 +144,7 @@ func (d *device) hear(from *device, said message.Announcement) {
 	d.commit(said.Commits, nil, func(applied int, _ []block.ID) {
 		if said.Counter > d.counted[said.Device] {
 			d.counted[said.Device] = said.Counter
+			d.chained(said.Device, said.Chain)
 			for _, db := range said.DBs {
 				d.stands(said.Device, db)
 			}

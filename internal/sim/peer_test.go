@@ -104,6 +104,7 @@ func (d *device) pull(from *device, why replicate.Reason) {
 		p.ask(message.TeamRequest{Team: d.w.tmpl.team, Summary: view{d}.Summary()}, func(t message.TeamResponse) {
 			if t.Equal {
 				d.stands(from.id, d.heads())
+				d.chained(from.id, d.chain.Heads())
 				p.end(replicate.Equal)
 				return
 			}
@@ -182,6 +183,7 @@ func (d *device) serve(asker *device, data []byte) []byte {
 		r = d.twist(q, r)
 	case r.Equal:
 		d.stands(asker.id, d.heads())
+		d.chained(asker.id, d.chain.Heads())
 	case !replicate.Compares(q) && replicate.Behind(view{d}, q):
 		d.plan(replicate.Announced{Peer: asker.id})
 	}
@@ -206,6 +208,7 @@ func (p *pull) round() {
 					return
 				}
 				if links+commits == 0 {
+					d.chained(p.from.id, t.ChainHeads)
 					for _, db := range t.DBs {
 						d.stands(p.from.id, db.DBHeads)
 					}
