@@ -143,6 +143,10 @@ func (r *Replica) change(row *feedRow) Change {
 	return c
 }
 
+// SetEpoch gives the feed another name, where it cannot be told again as it was: who
+// holds a cursor begins anew.
+func (r *Replica) SetEpoch(epoch uint64) { r.feed.epoch = epoch }
+
 // Now returns the cursor behind the last change.
 func (r *Replica) Now() Cursor { return Cursor{r.feed.epoch, r.feed.pos} }
 

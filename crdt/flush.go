@@ -25,8 +25,10 @@ type Flush struct {
 	// the flushes before; From is the place of the first in the order of arrival.
 	Graph [][]byte
 	From  int
-	// Rows are the rows of the feed since the last flush.
-	Rows []RowChunk
+	// Rows are the rows of the feed behind position Behind, since the last flush; they
+	// replace whatever is kept behind it.
+	Rows   []RowChunk
+	Behind uint64
 	// Rest is what else a replica must know; it replaces that of the last flush.
 	Rest []byte
 
@@ -77,7 +79,7 @@ func (r *Replica) Freeze() (*Flush, error) {
 	}
 	f := &Flush{
 		Checkpoint: r.Checkpoint(), From: r.written, Graph: r.Graph(r.written, len(r.order)), Rest: r.rest(),
-		r: r, base: r.docs.base, dirty: r.docs.live, to: len(r.order), pos: r.feed.pos,
+		r: r, base: r.docs.base, dirty: r.docs.live, to: len(r.order), pos: r.feed.pos, Behind: r.feed.cold,
 	}
 	for i := range r.feed.rows {
 		if row := &r.feed.rows[i]; row.pos > r.feed.cold && r.feed.last[row.id] == row.pos {

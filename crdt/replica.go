@@ -320,6 +320,9 @@ func (r *Replica) fail(err error) error {
 	return r.failed
 }
 
+// Failed returns why nothing more is added, nil if the replica is well.
+func (r *Replica) Failed() error { return r.failed }
+
 // letGo forgets what of an applied commit can be read or decoded again.
 func (r *Replica) letGo(h *held) {
 	h.ops = nil

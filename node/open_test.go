@@ -1,11 +1,13 @@
 package node_test
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/libp2p/go-libp2p"
@@ -233,6 +235,49 @@ func TestADamagedDatabaseIsReported(t *testing.T) {
 	require.NoError(t, err)
 	_, err = other.Put(t.Context(), api.Doc{"_id": "yes"})
 	require.NoError(t, err)
+}
+
+// A document becomes unreadable while somebody watches. He is told that, and not that it
+// was removed.
+func TestAWatchDoesNotTakeDamageForARemoval(t *testing.T) {
+	cfg := offline(t.TempDir())
+	cfg.FS = store.NewMem()
+	n := open(t, cfg)
+	db := team(t, n)
+	_, err := db.Put(t.Context(), api.Doc{"_id": "large", "text": strings.Repeat("x", 20_000)})
+	require.NoError(t, err)
+	ready, failed := false, false
+	for ev, err := range db.Watch(t.Context()) {
+		switch {
+		case err != nil:
+			require.True(t, ready)
+			failed = true
+		case ev.Op == api.OpReady:
+			ready = true
+			spoilValues(t, node.StoreOf(n))
+			_, err := db.Patch(t.Context(), "large", api.Doc{"n": int64(1)})
+			require.NoError(t, err)
+		default:
+			require.Equal(t, api.OpInit, ev.Op)
+		}
+	}
+	require.True(t, failed)
+}
+
+// spoilValues changes every value that stands in a block of its own.
+func spoilValues(t *testing.T, s *store.Store) {
+	t.Helper()
+	b := s.NewBatch()
+	for e, err := range s.Scan(store.Blocks()) {
+		require.NoError(t, err)
+		data := bytes.Clone(e.Value)
+		if u, err := block.Parse(data); err == nil && u.Kind == block.KindValue {
+			data[len(data)-1] ^= 1
+			b.Set(e.Key, data)
+		}
+	}
+	require.NotZero(t, b.Len())
+	require.NoError(t, s.Commit(t.Context(), b))
 }
 
 // rot flips a bit of a block in the store of a node that is not running.

@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"errors"
 	"iter"
 
 	"github.com/toftdb/toft/crdt"
@@ -57,8 +58,8 @@ func (b *dbDoor) watchOnce(ctx context.Context, x *ledger.Mailbox, yield func(ap
 			return yield(api.LiveEvent{Op: api.OpGap}, nil)
 		}
 		for _, id := range ids {
-			ev, ok := b.event(id, shown)
-			if ok && !yield(ev, nil) {
+			ev, ok, err := b.event(id, shown)
+			if (ok || err != nil) && !yield(ev, err) || err != nil {
 				return false
 			}
 		}
@@ -66,31 +67,32 @@ func (b *dbDoor) watchOnce(ctx context.Context, x *ledger.Mailbox, yield func(ap
 }
 
 // event tells how a document reads now against what was last told of it; ok is
-// false if that is the same.
-func (b *dbDoor) event(id string, shown map[string]string) (ev api.LiveEvent, ok bool) {
+// false if that is the same. What cannot be read was not removed: that is an error.
+func (b *dbDoor) event(id string, shown map[string]string) (ev api.LiveEvent, ok bool, err error) {
 	var doc crdt.Doc
 	var rev string
-	_ = b.view(func(r *crdt.Replica) error {
+	err = b.view(func(r *crdt.Replica) error {
 		got, meta, err := r.Get(id)
-		if err == nil {
-			doc, rev = got, meta.Rev
+		if doc = got; errors.Is(err, crdt.ErrNotFound) {
+			return nil
 		}
-		return nil
+		rev = meta.Rev
+		return err
 	})
 	before, had := shown[id]
 	switch {
-	case doc == nil && !had, doc != nil && had && before == rev:
-		return api.LiveEvent{}, false
+	case err != nil, doc == nil && !had, doc != nil && had && before == rev:
+		return ev, false, err
 	case doc == nil:
 		delete(shown, id)
-		return api.LiveEvent{Op: api.OpRemove, ID: id}, true
+		return api.LiveEvent{Op: api.OpRemove, ID: id}, true, nil
 	}
 	shown[id] = rev
 	op := api.OpChange
 	if !had {
 		op = api.OpAdd
 	}
-	return api.LiveEvent{Op: op, ID: id, Rev: rev, Doc: api.Doc(doc)}, true
+	return api.LiveEvent{Op: op, ID: id, Rev: rev, Doc: api.Doc(doc)}, true, nil
 }
 
 // rows reads all documents at one moment.

@@ -85,6 +85,13 @@ func (c *Chain) publish() {
 	}
 }
 
+// standingNow returns what verdicts hang on now.
+func (c *Chain) standingNow() [32]byte {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.stood
+}
+
 // settled lets everything follow a state that was published.
 func (c *Chain) settled() {
 	c.n.follow(c)

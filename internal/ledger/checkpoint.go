@@ -93,8 +93,9 @@ type position struct {
 	Arrival    uint64     `cbor:"2,keyasint"` // number of the next commit on disk
 	Bytes      int64      `cbor:"3,keyasint"`
 	Awaited    []block.ID `cbor:"4,keyasint,omitempty"`
-	Written    uint64     `cbor:"5,keyasint"` // nodes since the last collection
-	Live       uint64     `cbor:"6,keyasint"` // that it left
+	Written    uint64     `cbor:"5,keyasint"`           // nodes since the last collection
+	Live       uint64     `cbor:"6,keyasint"`           // that it left
+	Again      bool       `cbor:"7,keyasint,omitempty"` // commits are to be judged again
 }
 
 // dueLocked begins a flush if enough has piled up.
@@ -180,6 +181,7 @@ func (d *Database) freezeAny() *flushing {
 	}
 	p := &flushing{f: f, done: make(chan struct{})}
 	p.position.Arrival, p.position.Bytes = d.arrival, d.bytes.Load()
+	p.position.Again = d.behind || d.stood != d.team.standingNow()
 	for id := range d.awaited {
 		p.position.Awaited = append(p.position.Awaited, id)
 	}
@@ -368,6 +370,10 @@ func (s *sink) index(f *crdt.Flush, n uint64, position []byte) error {
 			return err
 		}
 		from++ // chunks are in order; the next flush begins behind all of them
+	}
+	// Of a flush that failed its last batch may be there all the same.
+	if err := d.deleteInto(s.batch, d.derivedAll('f'), d.derived('f', f.Behind+1)); err != nil {
+		return err
 	}
 	for _, rows := range f.Rows {
 		if err := s.derived(d.derived('f', rows.Last), rows.Plain); err != nil {

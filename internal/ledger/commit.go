@@ -110,10 +110,13 @@ func (d *Database) commit(ctx context.Context, in []Candidate) (Outcome, error) 
 	if len(ready) == 0 {
 		return out, nil
 	}
-	if err := d.n.durable(ctx, batch); err != nil && !planted.Bug("pipeline-shown-though-not-stored") {
+	if err := d.store(ctx, batch, d.arrival+uint64(len(ready))); err != nil && !planted.Bug("pipeline-shown-though-not-stored") {
 		return out, fmt.Errorf("store commits of %s: %w", d.id, err)
 	}
 	refused, why := d.show(ready)
+	if err := d.broken(); err != nil {
+		return out, errors.Join(err, d.forget(ctx, refused))
+	}
 	if len(refused) > 0 {
 		out.Rejected = why
 		d.n.Refused.Add(int64(len(refused)))
@@ -161,6 +164,34 @@ func (d *Database) stage(batch *store.Batch, j judged) {
 	} else if d.voided > j.arrival { // a batch that failed used the number
 		batch.Delete(d.derived('v', j.arrival))
 	}
+}
+
+// store makes a batch durable whose commits end in front of an arrival number. One that
+// failed may be on the disk all the same: what it left behind the commits of this one
+// would stand there without its parents.
+func (d *Database) store(ctx context.Context, batch *store.Batch, next uint64) error {
+	for n := next; n < d.loose && !planted.Bug("ledger-leaves-what-failed"); n++ {
+		batch.Delete(store.CommitIndex(d.id, n))
+	}
+	if err := d.n.durable(ctx, batch); err != nil {
+		d.loose = max(d.loose, next)
+		return err
+	}
+	d.loose = 0
+	return nil
+}
+
+// broken reports and remembers that the replica takes nothing more, because something
+// that was stored cannot be read: it is made anew as soon as somebody heals.
+func (d *Database) broken() error {
+	d.mu.RLock()
+	err := d.replica.Failed()
+	d.mu.RUnlock()
+	if err != nil {
+		d.damage.Store(&err)
+		d.n.o.Damaged()
+	}
+	return err
 }
 
 // note adds to a batch how a commit was judged that does not count: see replay.
@@ -380,6 +411,7 @@ func (d *Database) awaitedCame(ready []judged) (came bool) {
 func (d *Database) judgeAll() {
 	d.await() // it needs mu to end
 	d.mu.Lock()
+	stood := d.team.standingNow()
 	changes, err := d.replica.Rejudge(func(c *crdt.Commit) crdt.Validity {
 		v, err := d.verdict(c, nil)
 		if err != nil {
@@ -390,12 +422,11 @@ func (d *Database) judgeAll() {
 	if err == nil {
 		err = d.lowered(context.Background()) // before a checkpoint tells of it
 	}
+	if d.behind = err != nil; err == nil {
+		d.stood = stood
+	}
 	if len(changes) > 0 && err == nil {
-		// Rows of a new verdict stand behind no commit, so only a checkpoint tells
-		// where: it is written before anybody reads them.
-		if p := d.freezeLocked(); p != nil {
-			d.finishLocked(context.Background(), p)
-		}
+		d.fixRows()
 	}
 	d.mu.Unlock()
 	switch {
@@ -405,6 +436,22 @@ func (d *Database) judgeAll() {
 		d.damage.Store(&err)
 	}
 	d.watchers.tell(changes)
+}
+
+// fixRows writes a checkpoint: rows of a new verdict stand behind no commit, so only it
+// tells where, and it must be there before anybody reads them. Where there can be none,
+// cursors from here on are good until the next start only. The caller holds mu.
+func (d *Database) fixRows() {
+	p := d.freezeLocked()
+	if p != nil {
+		d.finishLocked(context.Background(), p)
+	}
+	if p != nil && p.err == nil || planted.Bug("ledger-cursor-without-a-checkpoint") {
+		return
+	}
+	if epoch, err := d.newEpoch(); err == nil {
+		d.replica.SetEpoch(epoch)
+	}
 }
 
 // absent returns the ids that known does not know.

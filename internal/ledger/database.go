@@ -36,6 +36,9 @@ type Database struct {
 	awaited  map[block.ID]struct{} // data heads of cuts that are not here yet
 
 	floor     *floor        // where the history begins; nil: all of it is here. Changed under mu too
+	loose     uint64        // behind the last arrival that a failed batch may have left on disk
+	behind    bool          // commits are to be judged again, and were not yet
+	stood     [32]byte      // what verdicts hung on when they last were
 	chainThen []block.ID    // heads of the chain when the checkpoint was written
 	noFlush   bool          // the disk took no writes when it was opened
 	garbage   garbage       // of the flush under way
@@ -101,73 +104,125 @@ func (n *Ledger) openDatabase(c *Chain, id block.DBID) (*Database, error) {
 // so that the feed tells its rows where it told them before; then all are judged
 // anew if anything may have changed.
 func (d *Database) replay(from uint64, restored bool) error {
-	again := restored && !slices.Equal(d.chainThen, d.team.State().Heads()) || !restored && d.floor != nil
-	passed := map[block.ID]bool{}
-	var forget []judged
-	notes := d.n.o.Store.NewBatch()
+	d.stood = d.team.standingNow()
+	r := replaying{d: d, restored: restored, passed: map[block.ID]bool{}, notes: d.n.o.Store.NewBatch()}
+	d.behind = d.behind || restored && !slices.Equal(d.chainThen, d.team.State().Heads()) || !restored && d.floor != nil
 	if err := d.countLists(); err != nil {
 		return err
 	}
-	span := store.Span{Prefix: store.Commits(d.id), From: store.CommitIndex(d.id, from)}
-	for e, err := range d.n.o.Store.ScanSpan(span) {
+	for {
+		part, err := d.indexed(from)
 		if err != nil {
 			return fmt.Errorf("read commits: %w", err)
 		}
-		id, err := store.ID[block.ID](e.Value)
-		if err != nil {
-			return err
-		}
-		u, err := d.n.Stored(id)
-		if err != nil {
-			return err
-		}
-		linked, err := d.storedLinks(u)
-		if err != nil {
-			return err
-		}
-		j, err := d.judge(u, linked, nil)
-		if err != nil {
-			return fmt.Errorf("commit %s: %w", id, err)
-		}
-		if j.arrival, err = store.Arrival(e.Key); err != nil {
-			return err
-		}
-		if restored {
-			then, err := d.judgedThen(j.arrival)
-			if err != nil {
+		for _, x := range part {
+			if err := r.commit(x.arrival, x.id); err != nil {
 				return err
 			}
-			again = again || then != j.validity
-			j.validity = then
-		} else if j.validity != crdt.Valid {
-			d.note(notes, j)
 		}
-		if refused, why := d.show([]judged{j}); len(refused) > 0 {
-			if why == nil && !slices.ContainsFunc(j.commit.Parents, func(p block.ID) bool { return passed[p] }) {
-				return fmt.Errorf("commit %s: its parents are not before it on disk", id)
-			}
-			passed[id] = true // refused when it came; a crash kept forget from it
-			forget = append(forget, refused...)
-			continue
+		if len(part) < maxIndexed {
+			break
 		}
-		again = d.awaitedCame([]judged{j}) || again
-		if j.commit.Actor == d.actor {
-			d.lastTime = max(d.lastTime, j.commit.Time)
-		}
-		d.mu.Lock()
-		if p := d.dueLocked(); p != nil { // nobody else is here yet
-			d.finishLocked(context.Background(), p)
-		}
-		d.mu.Unlock()
+		from = part[len(part)-1].arrival + 1
 	}
-	if err := d.readOnly(d.n.durable(context.Background(), notes)); err != nil {
+	if err := d.readOnly(d.n.durable(context.Background(), r.notes)); err != nil {
 		return err
 	}
-	if again {
+	if d.behind {
 		d.judgeAll()
 	}
-	if err := d.forget(context.Background(), forget); err != nil {
+	if err := d.forget(context.Background(), r.forget); err != nil {
 		d.n.o.Log.Warn("refused commits stay on disk", "db", d.id, "err", err)
+	}
+	return nil
+}
+
+// indexed is a row of the index of commits.
+type indexed struct {
+	arrival uint64
+	id      block.ID
+}
+
+// maxIndexed is how many rows are read at once.
+const maxIndexed = 1024
+
+// indexed reads rows of the index, those from a number on. Nothing is done inside the
+// scan: a store that must recover waits for scans to end.
+func (d *Database) indexed(from uint64) (part []indexed, err error) {
+	span := store.Span{Prefix: store.Commits(d.id), From: store.CommitIndex(d.id, from)}
+	for e, err := range d.n.o.Store.ScanSpan(span) {
+		if err != nil {
+			return nil, err
+		}
+		var x indexed
+		if x.id, err = store.ID[block.ID](e.Value); err != nil {
+			return nil, err
+		}
+		if x.arrival, err = store.Arrival(e.Key); err != nil {
+			return nil, err
+		}
+		if part = append(part, x); len(part) == maxIndexed {
+			break
+		}
+	}
+	return part, nil
+}
+
+// replaying is a replay under way.
+type replaying struct {
+	d        *Database
+	restored bool
+	passed   map[block.ID]bool // refused when they came; a crash kept forget from them
+	forget   []judged
+	notes    *store.Batch
+}
+
+// commit takes one commit from the disk.
+func (r *replaying) commit(arrival uint64, id block.ID) error {
+	d := r.d
+	u, err := d.n.Stored(id)
+	if err != nil {
+		return err
+	}
+	linked, err := d.storedLinks(u)
+	if err != nil {
+		return err
+	}
+	j, err := d.judge(u, linked, nil)
+	if err != nil {
+		return fmt.Errorf("commit %s: %w", id, err)
+	}
+	j.arrival = arrival
+	if r.restored {
+		then, err := d.judgedThen(j.arrival)
+		if err != nil {
+			return err
+		}
+		d.behind = d.behind || then != j.validity
+		j.validity = then
+	} else if j.validity != crdt.Valid {
+		d.note(r.notes, j)
+	}
+	if refused, why := d.show([]judged{j}); len(refused) > 0 {
+		switch failed := d.replica.Failed(); {
+		case failed != nil && !planted.Bug("ledger-forgets-what-it-cannot-play"):
+			return failed // not the commit's fault: it stays
+		case why == nil && !slices.ContainsFunc(j.commit.Parents, func(p block.ID) bool { return r.passed[p] }):
+			return fmt.Errorf("commit %s: its parents are not before it on disk", id)
+		}
+		if r.passed[id] = true; !errors.Is(why, crdt.ErrHistory) {
+			r.forget = append(r.forget, refused...)
+		}
+		return nil
+	}
+	d.behind = d.awaitedCame([]judged{j}) || d.behind
+	if j.commit.Actor == d.actor {
+		d.lastTime = max(d.lastTime, j.commit.Time)
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if p := d.dueLocked(); p != nil { // nobody else is here yet
+		d.finishLocked(context.Background(), p)
 	}
 	return nil
 }

@@ -33,6 +33,7 @@ func (x *device) copyTeam(d *device, c *Chain) error {
 type failing struct {
 	store.FS
 	fail atomic.Bool
+	sync atomic.Bool // only that what was written is safe cannot be had
 }
 
 func (f *failing) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
@@ -64,14 +65,14 @@ func (b *brittle) Write(p []byte) (int, error) {
 }
 
 func (b *brittle) Sync() error {
-	if b.disk.fail.Load() {
+	if b.disk.fail.Load() || b.disk.sync.Load() {
 		return errBroken
 	}
 	return b.File.Sync()
 }
 
 func (b *brittle) SyncData() error {
-	if b.disk.fail.Load() {
+	if b.disk.fail.Load() || b.disk.sync.Load() {
 		return errBroken
 	}
 	return b.File.SyncData()

@@ -201,8 +201,8 @@ func (l *Ledger) Database(id block.DBID) *Database {
 
 // durable commits a batch. A store that stopped writing because its disk failed, or
 // was full, is asked to try again first: a person who freed some space need not
-// restart anything. What an earlier failed batch may have left behind is no harm:
-// its arrival number is used again, and nobody was told of it.
+// restart anything. An earlier batch that failed may be on the disk all the same, see
+// [Database.store].
 func (l *Ledger) durable(ctx context.Context, b *store.Batch) error {
 	err := l.o.Store.Commit(ctx, b)
 	if !errors.Is(err, store.ErrReadOnly) {

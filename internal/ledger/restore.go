@@ -25,10 +25,16 @@ func (d *Database) load() error {
 	if err != nil {
 		return err
 	}
-	if restored {
-		return d.replay(from, true)
+	if !restored {
+		return d.begin()
 	}
-	return d.begin()
+	err = d.replay(from, true)
+	if err != nil && d.replica.Failed() != nil {
+		// Not the commits: something of the checkpoint that only they asked for.
+		d.n.o.Log.Warn("checkpoint given up", "db", d.id, "err", err)
+		return d.begin()
+	}
+	return err
 }
 
 // begin makes the replica anew from what is on disk: from the commits, or from the
@@ -181,7 +187,7 @@ func (d *Database) restoreFrom(s saved, epoch uint64, later bool) (p position, e
 		d.lastTime = own.Time
 	}
 	d.garbage.written, d.garbage.live = p.Written, p.Live
-	d.chainThen = c.TeamHeads
+	d.chainThen, d.behind = c.TeamHeads, p.Again
 	return p, nil
 }
 
@@ -269,7 +275,7 @@ func (d *Database) anew() error {
 		return err
 	}
 	arrival := uint64(0)
-	d.lastTime, d.chainThen, d.garbage = 0, nil, garbage{}
+	d.lastTime, d.chainThen, d.behind, d.garbage = 0, nil, false, garbage{}
 	if f := d.floor; f != nil {
 		if err := d.standOn(r, f, true); err != nil {
 			return fmt.Errorf("the ground of the history: %w", err)

@@ -274,11 +274,12 @@ func (d *Database) write(draft *crdt.Draft, a crdt.Author, gen block.Generation)
 	j.arrival = d.arrival
 	batch := d.n.o.Store.NewBatch()
 	d.stage(batch, j)
-	if err := d.n.durable(context.Background(), batch); err != nil && !planted.Bug("ledger-acknowledges-what-failed") {
+	if err := d.store(context.Background(), batch, j.arrival+1); err != nil && !planted.Bug("ledger-acknowledges-what-failed") {
 		return judged{}, err
 	}
 	d.lastTime = max(draft.Time, d.lastTime)
 	if refused, why := d.show([]judged{j}); len(refused) > 0 {
+		_ = d.broken() // why says it
 		return j, errors.Join(fmt.Errorf("own commit: %w", why), d.forget(context.Background(), refused))
 	}
 	return j, nil
