@@ -118,7 +118,12 @@ func Open(o Options) (*Ledger, error) {
 		}
 		var c *Chain
 		if c, err = l.openChain(id); err == nil {
-			l.adopt(c)
+			l.teams[id] = c
+		}
+	}
+	if err == nil {
+		for _, c := range l.Chains() { // with all of them here: one may have what another names
+			l.follow(c)
 		}
 	}
 	if err != nil {

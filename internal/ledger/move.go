@@ -34,22 +34,56 @@ var ErrMoved = errors.New("the database has moved")
 // whyOutside is why a commit of the old home does not count.
 const whyOutside = "it was written in the team the database came from, and not moved with it"
 
-// home returns the team a database lives in, as far as is known here; nil if none. Of
-// two that have it the one it came from is home until that one lets it go: nobody can
-// draw a database over by naming it.
+// home returns the team a database lives in, as far as is known here; nil if none.
+// Where it is open it stays until that team lets it go: nobody can draw a database
+// over by naming it. Where it was never open, and two have it, the one it came from is
+// home.
 func (l *Ledger) home(db block.DBID) *Chain {
 	var found *Chain
 	var base *team.Base
+	open := l.openIn(db)
 	for _, c := range l.Chains() {
 		info, ok := c.State().DB(db)
 		if !ok || info.Secret.IsZero() {
 			continue
+		}
+		if err := l.keys.AddDatabase(db, info.Number, info.Secret); err != nil {
+			l.o.Log.Debug("database refused", "team", c.id, "db", db, "err", err)
+			continue // who knows no more than the ID has nothing
+		}
+		if c.id == open {
+			return c
 		}
 		if found == nil || base != nil && base.Team == c.id {
 			found, base = c, info.Base
 		}
 	}
 	return found
+}
+
+// openIn returns the team a database was opened in last, zero if it never was.
+func (l *Ledger) openIn(db block.DBID) block.TeamID {
+	data, err := l.o.Store.Get(store.DatabaseHome(db))
+	if err == nil {
+		var id block.TeamID
+		if id, err = store.ID[block.TeamID](data); err == nil {
+			return id
+		}
+	}
+	if !errors.Is(err, store.ErrNotFound) {
+		l.o.Log.Error("where a database is open is not known", "db", db, "err", err)
+	}
+	return block.TeamID{}
+}
+
+// keepHome remembers where a database is open.
+func (l *Ledger) keepHome(db block.DBID, home block.TeamID) error {
+	if l.openIn(db) == home {
+		return nil
+	}
+	batch := l.o.Store.NewBatch()
+	batch.Set(store.DatabaseHome(db), home[:])
+	return l.durable(context.Background(), batch)
 }
 
 // house opens a database in the team that is its home now.
@@ -62,9 +96,8 @@ func (l *Ledger) house(id block.DBID) {
 	if was != nil && was.team == c && was.added == info.Added {
 		return // a database that went away and came back has another base
 	}
-	if err := l.keys.AddDatabase(id, info.Number, info.Secret); err != nil {
-		l.o.Log.Warn("database refused", "team", c.id, "db", id, "err", err)
-		return
+	if err := l.keepHome(id, c.id); err != nil {
+		l.o.Log.Warn("where a database is open is not kept", "db", id, "err", err)
 	}
 	if was != nil {
 		was.leave()

@@ -1,6 +1,9 @@
 package ledger
 
 import (
+	"bytes"
+	"crypto/rand"
+	"fmt"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -131,4 +134,57 @@ func TestADatabaseIsNotDrawnOver(t *testing.T) {
 	ann.restart()
 	require.Equal(t, ann.Chain(c.id), ann.Database(db.id).Team())
 	require.Equal(t, map[string]string{"a": "1", "b": "1"}, docs(t, ann.Database(db.id)))
+}
+
+// Nor does one that does not say where it has it from, whatever its ID: who left with
+// the secret of a database would read what is written to it from then on.
+func TestADatabaseStaysWhereItIsOpen(t *testing.T) {
+	ann, eve := newDevice(t, "ann"), newDevice(t, "eve")
+	c, db := ann.found("fam")
+	eves, _ := ann.join(c, eve)
+	put(t, db, "a", "1")
+	ann.remove(c, eve)
+	info, _ := eves.State().DB(db.id)
+	bases := []*team.Base{nil, {Team: block.TeamID{1}}}
+	for i, below := 0, 0; below < len(bases); i++ { // teams are looked through in order of their IDs
+		trap, err := eve.Found(t.Context(), fmt.Sprint("trap", i), false)
+		require.NoError(t, err)
+		if bytes.Compare(trap.id[:], c.id[:]) > 0 {
+			continue
+		}
+		eve.link(trap, team.AddDB{DB: db.id, Secret: info.Secret, Base: bases[below]}, nil)
+		eve.join(trap, ann)
+		below++
+	}
+	require.Equal(t, c.id, ann.Database(db.id).Team().id)
+	put(t, ann.Database(db.id), "b", "1")
+	ann.restart()
+	require.Equal(t, c.id, ann.Database(db.id).Team().id)
+	put(t, ann.Database(db.id), "c", "1")
+	require.Equal(t, map[string]string{"a": "1", "b": "1", "c": "1"}, docs(t, ann.Database(db.id)))
+}
+
+// The ID of a database is in the clear in every block: who knows no more keeps nobody
+// from opening it, not even who hears of his team first.
+func TestAWrongSecretNamesNothing(t *testing.T) {
+	ann, eve, bob := newDevice(t, "ann"), newDevice(t, "eve"), newDevice(t, "bob")
+	c, db := ann.found("fam")
+	put(t, db, "a", "1")
+	_, secret, err := vault.NewDatabase(rand.Reader)
+	require.NoError(t, err)
+	for i := 0; ; i++ {
+		trap, err := eve.Found(t.Context(), fmt.Sprint("trap", i), false)
+		require.NoError(t, err)
+		if bytes.Compare(trap.id[:], c.id[:]) < 0 {
+			eve.link(trap, team.AddDB{DB: db.id, Secret: secret}, nil)
+			eve.join(trap, bob)
+			break
+		}
+	}
+	require.Nil(t, bob.Database(db.id))
+	ann.join(c, bob)
+	require.NotNil(t, bob.Database(db.id))
+	give(t, db, bob.Database(db.id))
+	bob.restart()
+	require.Equal(t, map[string]string{"a": "1"}, docs(t, bob.Database(db.id)))
 }

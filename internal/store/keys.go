@@ -128,6 +128,9 @@ func DatabaseInfo[D ID16](db D) []byte { return append(key16(prefixDatabase, db,
 // DatabaseActor is the key of this device's actor in the database.
 func DatabaseActor[D ID16](db D) []byte { return append(key16(prefixDatabase, db, 1), 'a') }
 
+// DatabaseHome is the key of the id of the team the database is open in.
+func DatabaseHome[D ID16](db D) []byte { return append(key16(prefixDatabase, db, 1), 't') }
+
 // DatabaseFrontier is the key of the frontier: the last commit of each actor.
 func DatabaseFrontier[D ID16](db D) []byte { return append(key16(prefixDatabase, db, 1), 'f') }
 

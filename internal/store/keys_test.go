@@ -30,6 +30,7 @@ func named() map[string][]byte {
 		"LinkIndex":        LinkIndex(id, 258),
 		"ParkedLink":       ParkedLink(id, other),
 		"DatabaseInfo":     DatabaseInfo(db),
+		"DatabaseHome":     DatabaseHome(db),
 		"DatabaseActor":    DatabaseActor(db),
 		"DatabaseFrontier": DatabaseFrontier(db),
 		"DatabaseHeads":    DatabaseHeads(db),
