@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -45,6 +46,87 @@ func TestMergedBeyondTheLimit(t *testing.T) {
 	a.write(patch("d", `{"y":1}`))
 	meet(t, a, b)
 	a.write(purge("d"))
+}
+
+// nested is a value of so many levels, objects and arrays by turns.
+func nested(levels int, array bool) any {
+	switch {
+	case levels == 0:
+		return int64(1)
+	case array:
+		return []any{nested(levels-1, false)}
+	}
+	return map[string]any{"": nested(levels-1, true)}
+}
+
+// What is exactly at a limit is taken, written by a put or grown to by patches, reads the
+// same everywhere and after a restart; one more is refused, and nothing of it stays.
+func TestExactlyAtTheLimits(t *testing.T) {
+	objects := func(levels int) Doc {
+		d := map[string]any{}
+		for range levels - 1 {
+			d = map[string]any{"k": d}
+		}
+		return d
+	}
+	text := func(n int) Doc { return Doc{"x": strings.Repeat("x", n-1-2-5)} } // heads: map, key, text
+	fields := func(n int) Doc {
+		d := Doc{"": "", ".": "", "a.b": map[string]any{"": []any{}}, "ü": math.Copysign(0, -1), "min": int64(math.MinInt64), "max": int64(math.MaxInt64)}
+		for i := 0; n-d.size() > 600; i++ {
+			d[fmt.Sprintf("f%04d", i)] = strings.Repeat("f", 500)
+		}
+		d["rest"] = strings.Repeat("r", n-d.size()-5-3)
+		return d
+	}
+	for what, x := range map[string]struct{ at, beyond Doc }{
+		"one value":   {text(MaxDocument), text(MaxDocument + 1)},
+		"many fields": {fields(MaxDocument), fields(MaxDocument + 1)},
+		"objects":     {objects(MaxDepth), objects(MaxDepth + 1)},
+		"by turns":    {Doc{"n": nested(MaxDepth-1, true)}, Doc{"n": nested(MaxDepth, true)}},
+		"in an array": {Doc{"n": nested(MaxDepth-1, false)}, Doc{"n": nested(MaxDepth, false)}},
+		"key":         {Doc{strings.Repeat("k", MaxKey): int64(1)}, Doc{strings.Repeat("k", MaxKey+1): int64(1)}},
+		"in line":     {text(MaxInline + 5), text(MaxDocument + 1)},
+		"out of line": {text(MaxInline + 6), text(MaxDocument + 1)},
+	} {
+		t.Run(what, func(t *testing.T) {
+			want, err := EncodeValue(x.at)
+			if err != nil || len(want) > MaxDocument {
+				t.Fatal(len(want), err)
+			}
+			g := newCellar()
+			a, b := g.site(t, "A"), g.site(t, "B")
+			reads := func(s *site, id string) {
+				t.Helper()
+				d, ok := s.body(id)
+				if got, err := EncodeValue(d); !ok || err != nil || string(got) != string(want) {
+					t.Errorf("%s of %s: %d bytes, %v", id, what, len(got), err)
+				}
+			}
+			for i, w := range []Write{{Verb: Put, ID: "put", Body: x.at}, {Verb: Patch, ID: "patch", Body: x.at}} {
+				bad := w
+				bad.Body = x.beyond
+				for range 2 {
+					if _, err := a.try(bad); !errors.As(err, new(*BadDocError)) {
+						t.Errorf("write %d beyond: %v", i, err)
+					}
+					a.write(w)
+					reads(a, w.ID)
+				}
+				if c := a.write(w); c != nil {
+					t.Error("written again, it makes a commit")
+				}
+			}
+			b.pull(a)
+			b.flush()
+			b.reload(false)
+			for _, id := range []string{"put", "patch"} {
+				reads(b, id)
+				b.write(del(id))
+				b.write(restore(id))
+				reads(b, id)
+			}
+		})
+	}
 }
 
 // More heads than a commit has parents do not hide that an actor may write no more:
