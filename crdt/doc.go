@@ -56,7 +56,9 @@
 // [Flush] stand in a search tree (package tree), whose nodes are loaded as they are
 // needed; commits that were applied keep only their place in the graph, and their
 // operations come back through a [Source] in the rare case that a verdict changes.
-// What a flush writes is a checkpoint: [Replica.Restore] goes on from there. The same
+// What a flush writes is a checkpoint: [Replica.Restore] goes on from there. A history
+// may begin at one ([Replica.SetFloor]): of the commits below only rows of the graph are
+// known, and what is played again begins at the state there. The same
 // replica with neither ([NewReplica]) keeps everything in memory, and shows the same.
 //
 // # What it refuses to know

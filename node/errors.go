@@ -36,6 +36,10 @@ func doorError(err error) error {
 		return api.ErrExists.Wrap(err, "leave out --if-absent to overwrite")
 	case errors.Is(err, ledger.ErrPoint):
 		return api.ErrNotFound.Wrap(err, "toft log and toft snapshot list show what there is")
+	case errors.Is(err, ledger.ErrCompacted), errors.Is(err, crdt.ErrHistory):
+		return api.ErrCompacted.Wrap(err, "toft snapshot list shows the states that were kept; toft log what is known")
+	case errors.Is(err, ledger.ErrSpan):
+		return api.ErrUsage.Wrap(err, "as in 30d, 2w or 12h")
 	case errors.Is(err, ledger.ErrLabel):
 		return api.ErrExists.Wrap(err, "take another label, or delete it first")
 	case errors.Is(err, ledger.ErrLabelName):

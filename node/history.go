@@ -7,6 +7,7 @@ import (
 
 	"github.com/toftdb/toft/crdt"
 	"github.com/toftdb/toft/internal/ledger"
+	"github.com/toftdb/toft/internal/peering"
 	"github.com/toftdb/toft/node/api"
 )
 
@@ -43,7 +44,7 @@ func (b *dbDoor) commit(e ledger.LogEntry, one bool) api.Commit {
 	c := api.Commit{
 		CID: e.Commit.ID.String(), Parents: texts(e.Commit.Parents), Device: dev.Name, Member: memberName(st, dev.Member),
 		Time: goTime(e.Commit.Time), Ops: []api.CommitOp{}, MoreOps: e.More, Valid: e.Void == "", Why: e.Void,
-		Rev: e.Rev, Deleted: one && e.Void == "" && !e.Alive,
+		Rev: e.Rev, Deleted: one && e.Void == "" && !e.Alive && !e.Part, Compacted: e.Compacted || e.Part,
 	}
 	names := map[crdt.Action]string{crdt.Wrote: "write", crdt.Deleted: "delete", crdt.Purged: "purge"}
 	for _, op := range e.Ops {
@@ -140,7 +141,7 @@ func (b *dbDoor) Repair(ctx context.Context) (api.VerifyReport, error) {
 
 func (b *dbDoor) report(r ledger.Repaired, begun time.Time) api.VerifyReport {
 	out := api.VerifyReport{
-		OK: len(r.Bad) == 0, Checked: int64(r.Checked), Digests: int64(r.Digests), Bad: []api.BadBlock{},
+		OK: len(r.Bad) == 0, Checked: int64(r.Checked), Digests: int64(r.Digests), Compacted: int64(r.Compacted), Bad: []api.BadBlock{},
 		Healed: int64(r.Healed), Rebuilt: r.Rebuilt, Seconds: b.n.clock().Sub(begun).Seconds(),
 	}
 	for _, f := range r.Bad {
@@ -151,4 +152,16 @@ func (b *dbDoor) report(r ledger.Repaired, begun time.Time) api.VerifyReport {
 		out.Bad = append(out.Bad, item)
 	}
 	return out
+}
+
+// Compact lets the history begin later.
+func (b *dbDoor) Compact(ctx context.Context, o api.CompactOptions) (api.Summary, error) {
+	s, err := b.n.live.Load().Compact(ctx, b.d, o)
+	return s, doorError(err)
+}
+
+// GC frees what compactions left behind.
+func (b *dbDoor) GC(ctx context.Context, o api.GCOptions) (api.Summary, error) {
+	s, err := peering.Collect(ctx, b.d, o)
+	return s, doorError(err)
 }

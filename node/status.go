@@ -46,7 +46,7 @@ func (n *Node) Status(ctx context.Context) (api.Status, error) {
 		s.Warnings = append(s.Warnings, peering.Standing(n.ledger, n.live.Load(), c)...)
 		for _, d := range c.Databases() {
 			s.DBs = append(s.DBs, n.dbState(d))
-			s.Warnings = append(append(s.Warnings, warnings(d)...), n.doubts(d)...)
+			s.Warnings = append(append(s.Warnings, peering.Health(d, dbName(d), fixDamage)...), n.doubts(d)...)
 		}
 	}
 	if err := n.store.Writable(); err != nil {
@@ -56,17 +56,6 @@ func (n *Node) Status(ctx context.Context) (api.Status, error) {
 	}
 	sortBy(s.DBs, func(d api.DBState) string { return d.Team + "\x00" + d.Name })
 	return s, nil
-}
-
-func warnings(d *ledger.Database) []api.Check {
-	var out []api.Check
-	if err := d.Damage(); err != nil {
-		out = append(out, api.Check{ID: "database_damaged", Severity: api.Alarm, Title: "a database cannot be read", Detail: fmt.Sprintf("%s: %v", dbName(d), err), Fix: fixDamage})
-	}
-	if err := d.Alarm(); err != nil {
-		out = append(out, api.Check{ID: "digest_mismatch", Severity: api.Alarm, Title: "two devices computed different states", Detail: fmt.Sprintf("%s: %v", dbName(d), err)})
-	}
-	return out
 }
 
 // dbState says how a database stands to the connected members.
@@ -132,8 +121,12 @@ func (n *Node) Peers(context.Context) iter.Seq2[api.Peer, error] {
 			rows = append(rows, n.peerRow(p))
 		}
 	}
-	slices.SortStableFunc(rows, func(a, b api.Peer) int {
-		return cmp.Or(boolOrder(a.Path == "none", b.Path == "none"), cmp.Compare(a.Member, b.Member), cmp.Compare(a.PeerID, b.PeerID))
+	sortBy(rows, func(p api.Peer) string {
+		place := "connected "
+		if p.Path == "none" {
+			place = "not "
+		}
+		return place + p.Member + "\x00" + p.PeerID
 	})
 	return all(rows)
 }
@@ -171,16 +164,6 @@ func pathOf(c network.Conn) string {
 		return "lan"
 	}
 	return "direct"
-}
-
-func boolOrder(a, b bool) int {
-	switch {
-	case a == b:
-		return 0
-	case b:
-		return -1
-	}
-	return 1
 }
 
 func sortBy[T any](rows []T, key func(T) string) {

@@ -65,7 +65,7 @@ func (a *app) root() *cobra.Command {
 	add("daily", a.putCmd(), a.getCmd(), a.delCmd(), a.restoreCmd(), a.allCmd(), a.watchCmd(), a.changesCmd(), a.conflictsCmd(),
 		a.logCmd(), a.diffCmd(), a.revertCmd(), a.snapshotCmd())
 	add("share", a.teamCmd(), a.inviteCmd("invite"), a.joinCmd(), a.shareCmd(), a.dbCmd())
-	add("node", a.initCmd(), a.daemonCmd(), a.statusCmd(), a.idCmd(), a.keysCmd(), a.syncCmd(), a.explainCmd(), a.peersCmd(), a.connectCmd(), a.verifyCmd(), a.repairCmd(), a.demoCmd(), a.versionCmd())
+	add("node", a.initCmd(), a.daemonCmd(), a.statusCmd(), a.idCmd(), a.keysCmd(), a.syncCmd(), a.explainCmd(), a.peersCmd(), a.connectCmd(), a.verifyCmd(), a.repairCmd(), a.compactCmd(), a.gcCmd(), a.demoCmd(), a.versionCmd())
 	root.SetHelpCommandGroupID("node")
 	root.SetCompletionCommandGroupID("node")
 	a.polish(root)

@@ -81,6 +81,9 @@ func (a *app) printCommit(front string, c api.Commit) {
 	case c.Rev != "":
 		what = c.Rev
 	}
+	if c.Compacted {
+		what += " (compacted away)"
+	}
 	if !c.Valid {
 		what += " (does not count: " + c.Why + ")"
 	}

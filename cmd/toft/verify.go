@@ -39,15 +39,9 @@ func (a *app) repairCmd() *cobra.Command {
 // inspect runs f on one database, or on all, adds the reports up, and prints them.
 func (a *app) inspect(cmd *cobra.Command, name string, f func(context.Context, api.DB) (api.VerifyReport, error)) error {
 	return a.with(cmd, local, func(ctx context.Context, door api.API) error {
-		names := []string{name}
-		if name == "" {
-			names = nil
-			for d, err := range door.DBs(ctx) {
-				if err != nil {
-					return err
-				}
-				names = append(names, d.ID)
-			}
+		names, err := dbNames(ctx, door, name)
+		if err != nil {
+			return err
 		}
 		sum := api.VerifyReport{OK: true, Bad: []api.BadBlock{}}
 		for _, name := range names {
@@ -61,6 +55,7 @@ func (a *app) inspect(cmd *cobra.Command, name string, f func(context.Context, a
 			}
 			sum.OK, sum.Rebuilt = sum.OK && r.OK, sum.Rebuilt || r.Rebuilt
 			sum.Checked, sum.Digests, sum.Healed = sum.Checked+r.Checked, sum.Digests+r.Digests, sum.Healed+r.Healed
+			sum.Compacted += r.Compacted
 			sum.Bad, sum.Seconds = append(sum.Bad, r.Bad...), sum.Seconds+r.Seconds
 		}
 		if err := show(a, sum, a.printFindings); err != nil || sum.OK {
@@ -77,6 +72,9 @@ func (a *app) printFindings(r api.VerifyReport) {
 	line := fmt.Sprintf("checked %s", plural(int(r.Checked), "block"))
 	if r.Digests > 0 {
 		line += fmt.Sprintf(", confirmed %s", plural(int(r.Digests), "state"))
+	}
+	if r.Compacted > 0 {
+		line += fmt.Sprintf(", %s compacted away", plural(int(r.Compacted), "commit"))
 	}
 	if r.Healed > 0 {
 		line += fmt.Sprintf(", healed %s", plural(int(r.Healed), "block"))

@@ -382,3 +382,18 @@ func (g *collection) lookTrees(ctx context.Context, live map[block.ID]struct{}) 
 	}
 	return nil
 }
+
+// Collect frees what compactions of all databases left behind, as far as their grace is
+// over. Whoever has a clock that ticks calls it now and then.
+func (l *Ledger) Collect(ctx context.Context) {
+	for _, d := range l.databases() {
+		if l.closing() || ctx.Err() != nil {
+			return
+		}
+		if f, err := d.GC(ctx, Collection{}); err != nil {
+			l.o.Log.Warn("old history is not collected", "db", d.id, "err", err)
+		} else if f.Commits > 0 {
+			l.o.Log.Info("old history collected", "db", d.id, "commits", f.Commits, "bytes", f.Bytes)
+		}
+	}
+}

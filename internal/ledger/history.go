@@ -144,6 +144,22 @@ func parseTime(text string, now wire.Time) (t wire.Time, ok bool, err error) {
 	return wire.Time(at.UnixMilli()), true, nil
 }
 
+// ErrSpan: a text is no span of time.
+var ErrSpan = errors.New("no span of time")
+
+// SpanOf reads a span of time: as Go writes it, in days (30d) or weeks, or 0. An
+// error is an [ErrSpan].
+func SpanOf(text string) (time.Duration, error) {
+	if text == "0" {
+		return 0, nil
+	}
+	ms, err := parseSpan(text)
+	if err != nil {
+		return 0, fmt.Errorf("%w: %w", ErrSpan, err)
+	}
+	return time.Duration(ms) * time.Millisecond, nil
+}
+
 // parseSpan reads a duration as Go writes it, or in days (7d) or weeks (2w), as
 // milliseconds.
 func parseSpan(s string) (wire.Time, error) {

@@ -152,6 +152,7 @@ func (n *Network) start() (err error) {
 	n.run("sync", n.syncLoop)
 	n.run("tend", n.tendLoop)
 	n.run("receipts", n.receiptLoop)
+	n.run("collect", n.collectLoop)
 	for _, c := range n.ledger.Chains() {
 		n.Follow(c)
 	}

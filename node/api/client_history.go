@@ -76,3 +76,11 @@ func (d *clientDB) Verify(ctx context.Context, deep bool) (VerifyReport, error) 
 func (d *clientDB) Repair(ctx context.Context) (VerifyReport, error) {
 	return call[VerifyReport](ctx, d.c, http.MethodPost, d.path("repair"), nil, nil)
 }
+
+func (d *clientDB) Compact(ctx context.Context, o CompactOptions) (Summary, error) {
+	return callWith[Summary](ctx, d.c, http.MethodPost, d.path("compact"), nil, o)
+}
+
+func (d *clientDB) GC(ctx context.Context, o GCOptions) (Summary, error) {
+	return callWith[Summary](ctx, d.c, http.MethodPost, d.path("gc"), nil, o)
+}

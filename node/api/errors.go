@@ -29,7 +29,8 @@ var (
 
 	ErrPartial = problem("partial", "done in part", 207, 3)
 
-	ErrNotFound = problem("not_found", "not found", 404, 4)
+	ErrNotFound  = problem("not_found", "not found", 404, 4)
+	ErrCompacted = problem("compacted", "compacted away", 410, 4)
 
 	ErrConflict = problem("conflict", "somebody else wrote in between", 409, 5)
 	ErrExists   = problem("exists", "exists already", 409, 5)

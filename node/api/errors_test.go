@@ -20,7 +20,7 @@ func sentinels() map[string]*Error {
 	return map[string]*Error{
 		"ErrFailed": ErrFailed, "ErrDiskFull": ErrDiskFull, "ErrFormat": ErrFormat, "ErrClosed": ErrClosed,
 		"ErrBusy": ErrBusy, "ErrPartial": ErrPartial, "ErrNotFound": ErrNotFound, "ErrConflict": ErrConflict,
-		"ErrExists": ErrExists, "ErrForbidden": ErrForbidden, "ErrVerify": ErrVerify,
+		"ErrExists": ErrExists, "ErrCompacted": ErrCompacted, "ErrForbidden": ErrForbidden, "ErrVerify": ErrVerify,
 		"ErrInviteInvalid": ErrInviteInvalid, "ErrInviteUnknown": ErrInviteUnknown,
 		"ErrInviteExpired": ErrInviteExpired, "ErrInviteUsed": ErrInviteUsed,
 		"ErrInviteRevoked": ErrInviteRevoked, "ErrInviteSeed": ErrInviteSeed,

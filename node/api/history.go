@@ -38,6 +38,49 @@ type History interface {
 	// Repair fetches damaged and missing blocks from connected members and makes what
 	// is derived from blocks anew where it is wrong. The report says what is left.
 	Repair(ctx context.Context) (VerifyReport, error)
+
+	// Compact lets the history begin later: what is older than o.Keep, and held by every
+	// device that was heard of since, is no longer kept commit by commit; deletions as
+	// old are forgotten. Documents, changes, snapshots and sync are as before. Points
+	// from before are [ErrCompacted] from then on.
+	Compact(ctx context.Context, o CompactOptions) (Summary, error)
+	// GC frees what compactions left behind, a day after they did.
+	GC(ctx context.Context, o GCOptions) (Summary, error)
+}
+
+// CompactOptions says how far a compaction goes.
+type CompactOptions struct {
+	// Keep is how much history stays, as 30d, 2w or 12h; "0" keeps what the others have
+	// not got yet, nothing else. Empty: 30d.
+	Keep   string `json:"keep,omitzero"`
+	DryRun bool   `json:"dryRun,omitzero"`
+}
+
+// GCOptions says what is freed.
+type GCOptions struct {
+	Now    bool `json:"now,omitzero"` // do not wait for the day to be over
+	DryRun bool `json:"dryRun,omitzero"`
+}
+
+// Summary is the outcome of a compaction or a collection, or what it would be: JSON of
+// `toft compact` and `toft gc`.
+type Summary struct {
+	Commits int64      `json:"commits"`          // that are no longer kept one by one
+	Purged  int64      `json:"purged,omitzero"`  // deleted documents that were forgotten
+	Freed   int64      `json:"freed"`            // commits whose blocks were deleted
+	Blocks  int64      `json:"blocks"`           // that were deleted
+	Bytes   int64      `json:"bytes"`            // of them
+	Oldest  time.Time  `json:"oldest,omitzero"`  // of the oldest point that can be read; absent: all can
+	Waiting time.Time  `json:"waiting,omitzero"` // when blocks will be deleted that still wait for it
+	Held    []HeldBack `json:"held,omitzero"`    // why not more was compacted
+}
+
+// HeldBack is a reason why commits are kept.
+type HeldBack struct {
+	Why     string    `json:"why"`             // young, or behind: a device that has not said it has them
+	Device  string    `json:"device,omitzero"` // its name
+	Since   time.Time `json:"since,omitzero"`  // when it was heard last; the first of the young
+	Commits int64     `json:"commits"`         // that are kept for it
 }
 
 // LogOptions selects commits of a log.
@@ -60,6 +103,9 @@ type Commit struct {
 	Why     string     `json:"why,omitzero"`     // why it does not count
 	Rev     string     `json:"rev,omitzero"`     // of the one document asked for
 	Deleted bool       `json:"deleted,omitzero"` // it was not there after the commit
+	// Compacted: the commit is known, what it did is not any more. In the log of one
+	// document the entry so marked is the document as it stood where the history begins.
+	Compacted bool `json:"compacted,omitzero"`
 }
 
 // CommitOp is what a commit did to one document.

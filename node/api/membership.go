@@ -86,13 +86,15 @@ type Shared struct {
 
 // VerifyReport is the outcome of a check of everything.
 type VerifyReport struct {
-	OK      bool       `json:"ok"`
-	Checked int64      `json:"checked"`          // blocks
-	Digests int64      `json:"digests,omitzero"` // states confirmed, of a deep run
-	Bad     []BadBlock `json:"bad"`
-	Healed  int64      `json:"healed,omitzero"`  // blocks that came from peers, of a repair
-	Rebuilt bool       `json:"rebuilt,omitzero"` // the state was made anew, of a repair
-	Seconds float64    `json:"seconds"`
+	OK      bool  `json:"ok"`
+	Checked int64 `json:"checked"`          // blocks
+	Digests int64 `json:"digests,omitzero"` // states confirmed, of a deep run
+	// Compacted are commits that are no longer kept one by one.
+	Compacted int64      `json:"compacted,omitzero"`
+	Bad       []BadBlock `json:"bad"`
+	Healed    int64      `json:"healed,omitzero"`  // blocks that came from peers, of a repair
+	Rebuilt   bool       `json:"rebuilt,omitzero"` // the state was made anew, of a repair
+	Seconds   float64    `json:"seconds"`
 }
 
 // BadBlock is one block that is not what its name says. CID is empty where the

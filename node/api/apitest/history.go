@@ -8,6 +8,7 @@ import (
 	"maps"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -59,14 +60,22 @@ func (d *database) heads() []string {
 }
 
 // until is the state of the commits made by then.
-func (d *database) until(t time.Time) map[string]*row {
-	rows := map[string]*row{}
-	for _, m := range d.past {
+func (d *database) until(t time.Time) (map[string]*row, error) {
+	rows, n := map[string]*row{}, 0
+	for i, m := range d.past {
 		if !m.commit.Time.Truncate(time.Millisecond).After(t) {
-			rows = m.rows
+			rows, n = m.rows, i+1
 		}
 	}
-	return rows
+	return rows, d.kept(n)
+}
+
+// kept returns why the state of the first n commits cannot be told.
+func (d *database) kept(n int) error {
+	if n > 0 && n < d.floor {
+		return api.ErrCompacted.With("compacted away on "+d.compactedAt.Format(time.RFC3339), "")
+	}
+	return nil
 }
 
 // asOf returns the rows at a point of the history.
@@ -76,15 +85,15 @@ func (d *database) asOf(point string) (map[string]*row, error) {
 	}
 	if span, ok := strings.CutSuffix(point, " ago"); ok {
 		if v, err := time.ParseDuration(span); err == nil {
-			return d.until(time.Now().Add(-v)), nil
+			return d.until(time.Now().Add(-v))
 		}
 	}
 	if t, err := time.Parse(time.RFC3339Nano, point); err == nil {
-		return d.until(t), nil
+		return d.until(t)
 	}
-	for _, m := range d.past {
+	for i, m := range d.past {
 		if len(point) >= 12 && strings.HasPrefix(m.commit.CID, point) {
-			return m.rows, nil
+			return m.rows, d.kept(i + 1)
 		}
 	}
 	for _, l := range d.labels {
@@ -123,8 +132,11 @@ func (h *dbHandle) Log(_ context.Context, o api.LogOptions) iter.Seq2[api.Commit
 		if o.Limit < 0 {
 			return nil, api.ErrUsage.With("the limit is negative", "")
 		}
-		for _, m := range slices.Backward(h.d.past) {
+		for i, m := range slices.Backward(h.d.past) {
 			c := m.commit
+			if i < h.d.floor {
+				c.Compacted, c.Ops = true, []api.CommitOp{}
+			}
 			if o.ID != "" {
 				rev, touched := m.revs[o.ID]
 				if !touched {
@@ -135,6 +147,9 @@ func (h *dbHandle) Log(_ context.Context, o api.LogOptions) iter.Seq2[api.Commit
 			}
 			if !o.Void && (o.Limit == 0 || len(all) < o.Limit) {
 				all = append(all, c)
+			}
+			if o.ID != "" && c.Compacted {
+				break // the document as it stood there
 			}
 		}
 		if o.ID != "" && len(all) == 0 && !o.Void {
@@ -275,12 +290,65 @@ func (h *dbHandle) DeleteSnapshot(_ context.Context, name string) error {
 // Verify implements [api.History]. Memory does not rot.
 func (h *dbHandle) Verify(_ context.Context, deep bool) (api.VerifyReport, error) {
 	defer h.lock()()
-	r := api.VerifyReport{OK: true, Checked: int64(len(h.d.past)), Bad: []api.BadBlock{}}
+	r := api.VerifyReport{OK: true, Checked: int64(len(h.d.past) - h.d.floor), Compacted: int64(h.d.floor), Bad: []api.BadBlock{}}
 	if deep {
-		r.Digests = int64(len(h.d.past))
+		r.Digests = int64(len(h.d.past) - h.d.floor)
 	}
 	return r, nil
 }
 
 // Repair implements [api.History].
 func (h *dbHandle) Repair(ctx context.Context) (api.VerifyReport, error) { return h.Verify(ctx, true) }
+
+// Compact implements [api.History]. Nobody else has to acknowledge anything here.
+func (h *dbHandle) Compact(_ context.Context, o api.CompactOptions) (api.Summary, error) {
+	defer h.lock()()
+	keep := 30 * 24 * time.Hour
+	if o.Keep != "" {
+		var err error
+		if days, ok := strings.CutSuffix(o.Keep, "d"); ok {
+			var n int
+			n, err = strconv.Atoi(days)
+			keep = time.Duration(n) * 24 * time.Hour
+		} else {
+			keep, err = time.ParseDuration(o.Keep)
+		}
+		if err != nil || keep < 0 {
+			return api.Summary{}, api.ErrUsage.With(fmt.Sprintf("%q is no span of time", o.Keep), "as in 30d, 2w or 12h")
+		}
+	}
+	var s api.Summary
+	n := 0
+	for n < len(h.d.past) && time.Since(h.d.past[n].commit.Time) >= keep {
+		n++
+	}
+	if n < len(h.d.past) {
+		s.Held = []api.HeldBack{{Why: "young", Since: h.d.past[n].commit.Time, Commits: int64(len(h.d.past) - n)}}
+	}
+	if n = max(n, h.d.floor); n > 0 {
+		s.Commits, s.Oldest = int64(n-h.d.floor), h.d.past[n-1].commit.Time
+	}
+	if !o.DryRun && n > h.d.floor {
+		h.d.floor, h.d.compactedAt = n, time.Now()
+	}
+	if h.d.freed < h.d.floor {
+		s.Waiting = h.d.compactedAt.Add(24 * time.Hour)
+	}
+	return s, nil
+}
+
+// GC implements [api.History].
+func (h *dbHandle) GC(_ context.Context, o api.GCOptions) (api.Summary, error) {
+	defer h.lock()()
+	n := h.d.floor - h.d.freed
+	if n == 0 {
+		return api.Summary{}, nil
+	}
+	if !o.Now {
+		return api.Summary{Waiting: h.d.compactedAt.Add(24 * time.Hour)}, nil
+	}
+	if !o.DryRun {
+		h.d.freed = h.d.floor
+	}
+	return api.Summary{Freed: int64(n), Blocks: int64(n), Bytes: int64(n)}, nil
+}

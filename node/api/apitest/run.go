@@ -42,6 +42,7 @@ func Run(t *testing.T, open Open) {
 		{"labels pin states", snapshots},
 		{"two points are compared, and one is gone back to", diffAndRevert},
 		{"what is on disk is verified", verification},
+		{"history can be compacted", compaction},
 		{"names and prefixes find teams and databases", references},
 		{"a team is founded and told", teams},
 		{"an invitation joins two nodes", join},

@@ -186,3 +186,70 @@ func verification(t *testing.T, a, _ api.API) {
 	require.Zero(t, r.Healed)
 	require.False(t, r.Rebuilt)
 }
+
+func compaction(t *testing.T, a, _ api.API) {
+	db, ctx := notes(t, a), t.Context()
+	first := put(t, db, api.Doc{"_id": "x", "n": 1})
+	_, err := db.CreateSnapshot(ctx, "early", "now")
+	require.NoError(t, err)
+	second := put(t, db, api.Doc{"_id": "x", "n": 2})
+	put(t, db, api.Doc{"_id": "y", "n": 3})
+
+	_, err = db.Compact(ctx, api.CompactOptions{Keep: "a while"})
+	require.ErrorIs(t, err, api.ErrUsage)
+	s, err := db.Compact(ctx, api.CompactOptions{})
+	require.NoError(t, err)
+	require.Zero(t, s.Commits, "nothing is as old as that")
+	require.Len(t, s.Held, 1)
+	require.Equal(t, "young", s.Held[0].Why)
+	require.EqualValues(t, 3, s.Held[0].Commits)
+	s, err = db.Compact(ctx, api.CompactOptions{Keep: "0", DryRun: true})
+	require.NoError(t, err)
+	require.EqualValues(t, 3, s.Commits)
+	require.Equal(t, int64(1), value(t, db, "x", first.Commit), "it was only asked")
+
+	s, err = db.Compact(ctx, api.CompactOptions{Keep: "0"})
+	require.NoError(t, err)
+	require.EqualValues(t, 3, s.Commits)
+	require.False(t, s.Oldest.IsZero())
+	require.False(t, s.Waiting.IsZero())
+	third := put(t, db, api.Doc{"_id": "x", "n": 4})
+	for range 2 {
+		for point, want := range map[string]any{"now": int64(4), "early": int64(1), third.Commit: int64(4)} {
+			require.Equal(t, want, value(t, db, "x", point), "as of %q", point)
+		}
+		for _, point := range []string{first.Commit, second.Commit} {
+			_, err = db.Get(ctx, "x", api.GetOptions{AsOf: point})
+			require.ErrorIs(t, err, api.ErrCompacted, point)
+		}
+		all, err := collect(db.Log(ctx, api.LogOptions{}))
+		require.NoError(t, err)
+		require.Len(t, all, 4)
+		require.False(t, all[0].Compacted)
+		require.True(t, all[3].Compacted)
+		require.Empty(t, all[3].Ops)
+		one, err := collect(db.Log(ctx, api.LogOptions{ID: "x"}))
+		require.NoError(t, err)
+		require.Len(t, one, 2)
+		require.Equal(t, second.Commit, one[1].CID)
+		require.Equal(t, second.Rev, one[1].Rev)
+		r, err := db.Verify(ctx, true)
+		require.NoError(t, err)
+		require.True(t, r.OK)
+		require.EqualValues(t, 3, r.Compacted)
+
+		s, err = db.GC(ctx, api.GCOptions{})
+		require.NoError(t, err)
+		require.Zero(t, s.Blocks, "a day has not passed, or all is gone")
+		s, err = db.GC(ctx, api.GCOptions{Now: true, DryRun: true})
+		require.NoError(t, err)
+		before := s.Blocks
+		s, err = db.GC(ctx, api.GCOptions{Now: true})
+		require.NoError(t, err)
+		require.Equal(t, before, s.Blocks)
+	}
+	require.Zero(t, s.Freed, "the second time there is nothing left")
+	changes, err := collect(db.Changes(ctx, api.ChangesOptions{}))
+	require.NoError(t, err)
+	require.Len(t, changes, 2)
+}

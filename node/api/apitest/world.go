@@ -51,15 +51,18 @@ type invite struct {
 }
 
 type database struct {
-	world  *World
-	team   *team
-	id     string
-	name   string
-	rows   map[string]*row
-	serial uint64
-	wake   chan struct{} // closed and replaced at each change
-	past   []moment      // after each commit, oldest first
-	labels []label
+	world       *World
+	team        *team
+	id          string
+	name        string
+	rows        map[string]*row
+	serial      uint64
+	wake        chan struct{} // closed and replaced at each change
+	past        []moment      // after each commit, oldest first
+	labels      []label
+	floor       int       // how many of past are no longer kept one by one
+	freed       int       // of those, how many were freed
+	compactedAt time.Time // when it was last compacted
 }
 
 type row struct {

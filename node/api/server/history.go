@@ -87,3 +87,27 @@ func (s *Server) repair(r *http.Request) (api.VerifyReport, error) {
 	}
 	return db.Repair(r.Context())
 }
+
+func (s *Server) compact(r *http.Request) (api.Summary, error) {
+	o, err := readJSON[api.CompactOptions](r)
+	if err != nil {
+		return api.Summary{}, err
+	}
+	db, err := s.findDB(r)
+	if err != nil {
+		return api.Summary{}, err
+	}
+	return db.Compact(r.Context(), o)
+}
+
+func (s *Server) gc(r *http.Request) (api.Summary, error) {
+	o, err := readJSON[api.GCOptions](r)
+	if err != nil {
+		return api.Summary{}, err
+	}
+	db, err := s.findDB(r)
+	if err != nil {
+		return api.Summary{}, err
+	}
+	return db.GC(r.Context(), o)
+}

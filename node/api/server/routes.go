@@ -140,6 +140,8 @@ func Routes() []Route {
 		{del, db + "/snapshots/{label}", "forget a label", nil, nil, nil, None, noContent((*Server).deleteSnapshot)},
 		{post, db + "/verify", "read and check every block again; deep: every digest", nil, is[api.VerifyRequest](), is[api.VerifyReport](), One, answer(200, (*Server).verify)},
 		{post, db + "/repair", "fetch damaged blocks, rebuild what is derived", nil, nil, is[api.VerifyReport](), One, answer(200, (*Server).repair)},
+		{post, db + "/compact", "keep less history", nil, is[api.CompactOptions](), is[api.Summary](), One, answer(200, (*Server).compact)},
+		{post, db + "/gc", "free what compactions left", nil, is[api.GCOptions](), is[api.Summary](), One, answer(200, (*Server).gc)},
 	}
 }
 
