@@ -221,3 +221,23 @@ func TestACursorBehindRowsThatAreNotWrittenDown(t *testing.T) {
 	rows, _ = feed(t, db, before)
 	require.ElementsMatch(t, []string{"late", "d0"}, rows, "those of before are good")
 }
+
+// The index is read in portions; none of it is passed over between two of them.
+func TestAReplayOfSeveralPortions(t *testing.T) {
+	ann := newDevice(t, "ann")
+	_, db := ann.found("fam")
+	for i := range maxIndexed + 1 {
+		put(t, db, fmt.Sprint("d", i%300), fmt.Sprint(i))
+	}
+	db = ann.seldom(db)
+	require.NoError(t, db.Damage())
+	want, heads := docs(t, db), db.Heads()
+	require.Len(t, want, 300)
+	require.NoError(t, ann.st.DropDerived(t.Context()))
+	ann.restart()
+	db = ann.Database(db.id)
+	require.NoError(t, db.Damage())
+	require.Equal(t, heads, db.Heads())
+	require.Equal(t, want, docs(t, db))
+	ann.checkIndex(db)
+}
