@@ -5,6 +5,7 @@ GO          ?= go
 FUZZTIME    ?= 10s
 CRASHES     ?= 200
 SIMS        ?= 20
+LAWS        ?= Laws|ForksOver|WritesRead|DraftIsApply|FeedOnDisk|EveryCommitOpens|ATimeIs|CoverIs|SameEntries|Undo|CutsAre|Diff|Join|RangeIs|AuditKnows|Stalled
 BENCH       ?= .
 BENCHFLAGS  ?= -run .
 
@@ -26,7 +27,8 @@ bench: ## benchmarks; BENCH=regexp chooses, then the workload of bench/ beside g
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem ./...
 	$(GO) -C bench run . $(BENCHFLAGS)
 
-sim: ## worlds replayed from a seed; whole nodes on a simulated network; the chain against its model
+sim: ## the laws of merging 100 times over; worlds replayed from a seed; whole nodes on a simulated network; the chain against its model
+	$(GO) test -count=1 -timeout 120m ./crdt ./crdt/tree ./internal/replicate -run '$(LAWS)' -rapid.checks=10000
 	$(GO) test -count=1 -timeout 60m -v ./internal/sim -sim.seeds=100000
 	$(GO) test -count=1 -timeout 60m -v -run 'TestSimulatedTeam$$' ./e2e -sim.seeds=$(SIMS)
 	$(GO) test -count=1 -timeout 180m -v -run 'TestSimulatedCluster$$' ./e2e -sim.nodes=6 -sim.time=2h -sim.clusters=100

@@ -71,7 +71,7 @@ func genWrite(t *rapid.T) Write {
 
 func genHistory(t *rapid.T, tb testing.TB, steps int) *history {
 	var names []string
-	for i := range rapid.IntRange(2, 4).Draw(t, "actors") {
+	for i := range rapid.IntRange(3, 4).Draw(t, "actors") {
 		names = append(names, fmt.Sprint(i))
 	}
 	return genHistoryOf(t, tb, steps, names...)
@@ -289,6 +289,20 @@ func TestVoidLaws(t *testing.T) {
 		sameState(rt, "late cut", stateOf(early), stateOf(late))
 		if early.VoidHash() != late.VoidHash() {
 			rt.Fatalf("void hashes differ")
+		}
+		// And where half of it is on disk, before and after a restart.
+		onDisk := rapid.SampledFrom(h.sites).Draw(rt, "site")
+		for _, o := range h.sites {
+			onDisk.pull(o)
+		}
+		for range 2 {
+			onDisk.upset(rt)
+			onDisk.Rejudge(judge)
+			checkKept(rt, onDisk.Replica)
+			sameState(rt, "late cut on disk", stateOf(early), stateOf(onDisk))
+			if early.VoidHash() != onDisk.VoidHash() {
+				rt.Fatalf("void hashes differ on disk")
+			}
 		}
 		late.Rejudge(func(*Commit) Validity { return Valid })
 		sameState(rt, "the cut fell", stateOf(replay(rt, h.commits)), stateOf(late))

@@ -3,6 +3,7 @@ package ledger
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"testing"
 
@@ -22,9 +23,10 @@ import (
 
 // promises are what was acknowledged so far.
 type promises struct {
-	mu    sync.Mutex
-	teams int
-	docs  map[string]string
+	mu     sync.Mutex
+	teams  int
+	docs   map[string]string
+	labels []string
 }
 
 func (p *promises) note(id, text string) {
@@ -35,10 +37,11 @@ func (p *promises) note(id, text string) {
 
 // wreck is a disk after the power went, and what had been promised before.
 type wreck struct {
-	where string
-	disk  *vfs.MemFS
-	teams int
-	docs  map[string]string
+	where  string
+	disk   *vfs.MemFS
+	teams  int
+	docs   map[string]string
+	labels []string
 }
 
 // crashable is a disk that keeps a wreck of every stride-th operation.
@@ -61,7 +64,7 @@ func newCrashable(stride int, p *promises) *crashable {
 			return nil
 		}
 		p.mu.Lock()
-		w := wreck{where: fmt.Sprintf("operation %d (%v)", n, op), teams: p.teams, docs: map[string]string{}}
+		w := wreck{where: fmt.Sprintf("operation %d (%v)", n, op), teams: p.teams, docs: map[string]string{}, labels: slices.Clone(p.labels)}
 		for id, text := range p.docs {
 			w.docs[id] = text
 		}
@@ -94,6 +97,10 @@ func (w wreck) salvage(t *testing.T, d *device, id block.DBID) {
 		require.Empty(t, w.docs, w.where)
 		return
 	}
+	for _, l := range w.labels {
+		_, err := db.Label(l)
+		require.NoError(t, err, "%s: acknowledged label %s", w.where, l)
+	}
 	for range 2 {
 		require.NoError(t, db.Damage(), w.where)
 		got := docs(t, db)
@@ -115,8 +122,10 @@ func (w wreck) salvage(t *testing.T, d *device, id block.DBID) {
 
 func TestPowerLossWhileWriting(t *testing.T) {
 	p := &promises{docs: map[string]string{}}
-	disk := newCrashable(3, p)
-	ann := newDevice(t, "ann").flushing().on(disk)
+	disk := newCrashable(2, p)
+	ann := newDevice(t, "ann").flushing()
+	ann.flush.Garbage = 8 // nodes are collected all the time
+	ann.on(disk)
 	_, db := ann.found("fam")
 	p.mu.Lock()
 	p.teams = 1
@@ -136,6 +145,12 @@ func TestPowerLossWhileWriting(t *testing.T) {
 			})
 		}
 		wg.Wait()
+		label := fmt.Sprint("label ", round)
+		_, err := db.SetLabel(t.Context(), label, point(t, db, "now"))
+		require.NoError(t, err)
+		p.mu.Lock()
+		p.labels = append(p.labels, label)
+		p.mu.Unlock()
 		if round == 3 {
 			ann.restart()
 			db = ann.Database(db.id)
@@ -193,4 +208,41 @@ func TestPowerLossWhileJoiningAndReceiving(t *testing.T) {
 	}
 	t.Logf("%d crash points", len(disk.wrecks))
 	require.Greater(t, len(disk.wrecks), 10)
+}
+
+// The power goes while bob adopts a checkpoint of ann. He shows nothing, or all of it;
+// the commits make him equal either way.
+func TestPowerLossWhileAdopting(t *testing.T) {
+	p := &promises{docs: map[string]string{}}
+	disk := newCrashable(1, p)
+	ann, bob := newDevice(t, "ann"), newDevice(t, "bob").flushing().on(disk)
+	c, db := ann.found("fam")
+	_, bobs := ann.join(c, bob)
+	for i := range 60 {
+		put(t, db, fmt.Sprintf("d%03d", i), fmt.Sprint("text ", i))
+	}
+	want := docs(t, db)
+	id := newest(t, db)
+	disk.wrecks = nil // joining is told elsewhere
+	require.NoError(t, bobs.Adopt(t.Context(), id, from(ann)))
+	require.Equal(t, want, shown(t, bobs))
+	bob.stop()
+	require.Greater(t, len(disk.wrecks), 10)
+	t.Logf("%d crash points", len(disk.wrecks))
+	for _, w := range disk.wrecks {
+		x := &device{t: t, name: bob.name, place: bob.place, fs: w.disk, id: bob.id, flush: bob.flush}
+		require.NoError(t, x.open(), w.where)
+		db2 := x.Database(db.id)
+		require.NoError(t, db2.Damage(), w.where)
+		if got := shown(t, db2); len(got) > 0 {
+			require.Equal(t, want, got, w.where)
+		}
+		give(t, db, db2)
+		require.Equal(t, want, docs(t, db2), w.where)
+		x.restart()
+		db2 = x.Database(db.id)
+		require.Equal(t, want, docs(t, db2), w.where)
+		require.NoError(t, db2.Alarm(), w.where)
+		x.stop()
+	}
 }
