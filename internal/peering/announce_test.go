@@ -101,8 +101,9 @@ func TestReplayedAnnouncementsAreHarmless(t *testing.T) {
 	for range 3 {
 		hear(old)
 	}
-	// One more with a head of its own marks the end of what was heard before.
-	marker := []block.ID{{7}}
+	// One more marks the end of what was heard before: a head that ann has, so that she
+	// does not ask bob for it and hear at once where he really stands.
+	marker := []block.ID{block.ID(c.ID())}
 	hear(b.sealed(onB, message.Announcement{Device: b.id.Device(), Counter: counter + 1<<20 + 2, Time: 1, Chain: marker}))
 	hosttest.Wait(t, "the marker", func() bool {
 		a.mu.Lock()
