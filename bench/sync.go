@@ -172,6 +172,17 @@ func (b *bench) cold(ctx context.Context) error {
 					if err != nil {
 						return err
 					}
+					w, ok := s.(interface{ Whole() system })
+					if !ok {
+						continue
+					}
+					label.Scenario = size.name + "-history-rtt" + rtt.String()
+					err = b.meet(ctx, w.Whole(), 2, rtt, func(w *network, all []replica) error {
+						return b.behind(ctx, w, all, label, 0, n, size.batch)
+					})
+					if err != nil {
+						return err
+					}
 				}
 			}
 		}

@@ -15,28 +15,36 @@ import (
 )
 
 // toft is this project, used as an embedding program would: through the door.
-type toft struct{}
+type toft struct {
+	whole bool // a replica counts only once its history is here too
+}
 
 func (toft) Name() string { return "toft" }
 
 type toftReplica struct {
 	node *node.Node
 	db   api.DB
+
+	whole bool
 }
 
-func open(ctx context.Context, dir string, sync bool, h host.Host) (*node.Node, error) {
+// Whole returns the system that fetches the history of what it shows.
+func (toft) Whole() system { return toft{whole: true} }
+
+func open(ctx context.Context, dir string, sync bool, h host.Host, history string) (*node.Node, error) {
 	c := node.Config{Config: toftconfig.Config{Dir: dir, User: "ann", Device: "bench", Network: toftconfig.Offline}, Host: h}
 	if !sync {
 		c.FS = diskFS(false)
 	}
 	if h != nil {
+		c.History = history
 		c.Network = toftconfig.LAN
 	}
 	return node.Open(ctx, c)
 }
 
 func (toft) Open(ctx context.Context, dir string, sync bool) (replica, error) {
-	n, err := open(ctx, dir, sync, nil)
+	n, err := open(ctx, dir, sync, nil, "")
 	if err != nil {
 		return nil, err
 	}
@@ -50,11 +58,15 @@ func (toft) Open(ctx context.Context, dir string, sync bool) (replica, error) {
 	if err != nil {
 		return nil, errors.Join(err, n.Close())
 	}
-	return &toftReplica{n, db}, nil
+	return &toftReplica{node: n, db: db}, nil
 }
 
 // Join founds a team at the first host and lets the others in by a code.
-func (toft) Join(ctx context.Context, dir string, w *network) (all []replica, err error) {
+func (s toft) Join(ctx context.Context, dir string, w *network) (all []replica, err error) {
+	history := "none"
+	if s.whole {
+		history = "full"
+	}
 	defer func() {
 		if err != nil {
 			for _, r := range all {
@@ -64,11 +76,11 @@ func (toft) Join(ctx context.Context, dir string, w *network) (all []replica, er
 	}()
 	var code string
 	for i, h := range w.hosts {
-		n, err := open(ctx, fmt.Sprintf("%s-%d", dir, i), true, h)
+		n, err := open(ctx, fmt.Sprintf("%s-%d", dir, i), true, h, history)
 		if err != nil {
 			return all, err
 		}
-		r := &toftReplica{node: n}
+		r := &toftReplica{node: n, whole: s.whole}
 		all = append(all, r)
 		if i == 0 {
 			if r.db, code, err = found(ctx, n); err != nil {
@@ -163,6 +175,9 @@ func (r *toftReplica) Get(ctx context.Context, key string) error {
 
 func (r *toftReplica) Count(ctx context.Context) (int, error) {
 	i, err := r.db.Info(ctx)
+	if r.whole && i.Unaudited != "" {
+		return 0, err
+	}
 	return int(i.Docs), err
 }
 

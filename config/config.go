@@ -72,6 +72,12 @@ type Config struct {
 	// Default: info. Debug shows peers and ids, never content or keys.
 	LogLevel string `toml:"log_level"`
 
+	// History is what of a database's past is kept when it was begun at another member's
+	// checkpoint: full (the default; it is fetched in the background, and held against
+	// the checkpoint) or none, which spares the disk and the network, and leaves what
+	// the documents say the word of whoever made the checkpoint.
+	History string `toml:"history,omitempty"`
+
 	// PassphraseFile names a file whose first line locks the device key at rest, ≤ 4
 	// KiB. Default: none, the key is locked by a 0600 file beside it. With one, a
 	// stolen directory is worthless, and every start needs the file.
@@ -120,6 +126,9 @@ func (c Config) Check() error {
 		if _, err := ma.NewMultiaddr(s); err != nil {
 			bad("listen", fmt.Sprintf("%.60q is no multiaddr such as /ip4/0.0.0.0/tcp/4001", s))
 		}
+	}
+	if !slices.Contains([]string{"", "full", "none"}, c.History) {
+		bad("history", fmt.Sprintf("%q is none of full, none", c.History))
 	}
 	if _, err := c.Level(); err != nil {
 		bad("log_level", fmt.Sprintf("%q is none of debug, info, warn, error", c.LogLevel))

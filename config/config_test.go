@@ -42,6 +42,7 @@ func TestCheckNamesTheField(t *testing.T) {
 		"network":   {Dir: "x", Network: "wan"},
 		"listen":    {Dir: "x", Listen: []string{"0.0.0.0:4001"}},
 		"log_level": {Dir: "x", LogLevel: "loud"},
+		"history":   {Dir: "x", History: "some"},
 	} {
 		require.Equal(t, want, field(t, c.Check()), want)
 	}

@@ -18,7 +18,7 @@ const maxFile = 64 << 10
 
 // Load returns the configuration of dir: defaults, then DIR/config.toml if there is
 // one, then TOFT_USER, TOFT_DEVICE, TOFT_NETWORK, TOFT_LISTEN (separated by
-// commas), TOFT_LOG_LEVEL and TOFT_PASSPHRASE_FILE. The caller puts flags on top
+// commas), TOFT_LOG_LEVEL, TOFT_HISTORY and TOFT_PASSPHRASE_FILE. The caller puts flags on top
 // and then calls Check.
 func Load(dir string, getenv func(string) string) (Config, error) {
 	c, err := loadFile(dir)
@@ -30,6 +30,7 @@ func Load(dir string, getenv func(string) string) (Config, error) {
 		"TOFT_DEVICE":          &c.Device,
 		"TOFT_NETWORK":         (*string)(&c.Network),
 		"TOFT_LOG_LEVEL":       &c.LogLevel,
+		"TOFT_HISTORY":         &c.History,
 		"TOFT_PASSPHRASE_FILE": &c.PassphraseFile,
 	} {
 		if v := getenv(name); v != "" {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/toftdb/toft/block"
 	"github.com/toftdb/toft/crdt/tree"
@@ -17,19 +18,105 @@ func (r *Replica) Fetch(c *Checkpoint) *tree.Fetch {
 	return r.grove.Fetch(tree.Ref{Hash: c.RootHash, ID: c.Root})
 }
 
-// Adopt shows the documents of somebody else's checkpoint in an empty replica, whose
-// nodes are all here. All of it is read and held against the checkpoint: the tree is
-// the tree of its entries, every dot lies at or below the frontier, digest and counts
-// are those of the entries; else the error wraps [ErrLie]. What only the commits can
-// tell, whether they lead to these entries, is not known: an adopted replica is to
-// read from until they are here, and takes none.
+// Adopting is what a replica asks for while it takes over a checkpoint.
+type Adopting struct {
+	// Bring puts value blocks, which entries refer to, where the source finds them.
+	Bring func(ids []block.ID) error
+	// BringVoid does so with a commit that does not count, and what it links.
+	BringVoid func(id block.ID) error
+	// Judge says of a commit without operations what the team chain says of it.
+	Judge func(*Commit) Validity
+}
+
+// ErrJudged: this replica's chain and the checkpoint's author judge otherwise. One of
+// them does not know all links yet.
+var ErrJudged = errors.New("the checkpoint is of other void commits")
+
+// Adopt takes over somebody else's checkpoint in a replica that has read the rows of
+// its commits ([Replica.ReadRows]) and nothing else, and whose nodes are all here. All
+// of it is held against the checkpoint: rows lead to its heads and frontier, the void
+// commits are those the chain tells here, the tree is the tree of its entries, every
+// dot lies at or below the frontier, digest and counts are those of the entries; else
+// the error wraps [ErrLie] or [ErrJudged]. What only operations can tell, whether they
+// lead to these entries, is not known: that is the author's word.
 //
-// bring is asked for value blocks that the entries refer to.
-func (r *Replica) Adopt(ctx context.Context, c *Checkpoint, bring func(ids []block.ID) error) error {
-	if len(r.order) > 0 || r.docs.entries > 0 || r.grove == nil {
+// What is taken over is to be written down ([Replica.Graph], [Replica.Rest]) and opened
+// from there, as a history that begins at a floor.
+func (r *Replica) Adopt(ctx context.Context, c *Checkpoint, x Adopting) error {
+	if r.docs.entries > 0 || r.grove == nil || r.failed != nil {
 		return errors.New("adopt: the replica is not empty, or has no nodes")
 	}
-	r.failed = errors.New("adopted: the commits are not here")
+	if err := r.adoptGraph(c, x); err != nil {
+		return err
+	}
+	return r.AuditState(ctx, c, x.Bring)
+}
+
+// Rest returns what a replica must know beside its graph and its checkpoint, see
+// [Flush.Rest].
+func (r *Replica) Rest() []byte { return r.rest() }
+
+// adoptGraph holds the rows against the checkpoint and judges them.
+func (r *Replica) adoptGraph(c *Checkpoint, x Adopting) error {
+	if mine := r.Checkpoint(); r.forks > 0 || c.Forked || !slices.Equal(mine.Heads, c.Heads) || !slices.Equal(mine.Frontier, c.Frontier) {
+		return fmt.Errorf("%w: the rows are of other commits", ErrLie)
+	}
+	for _, h := range r.order {
+		h.validity = x.Judge(&h.Commit)
+	}
+	for _, id := range c.Voids {
+		h, ok := r.commits[id]
+		if !ok {
+			return fmt.Errorf("%w: void commit %s is not below it", ErrLie, id)
+		}
+		if err := x.BringVoid(id); err != nil {
+			return err
+		}
+		if err := r.misnames(h); err != nil {
+			return err
+		}
+	}
+	for _, log := range r.logs {
+		r.judgeLog(log, 1)
+	}
+	if !slices.Equal(r.Checkpoint().Voids, c.Voids) {
+		return ErrJudged
+	}
+	for _, h := range r.order {
+		if h.void == "" {
+			continue
+		}
+		if err := r.skip(h, nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// misnames finds out whether a commit names what its author cannot have seen.
+func (r *Replica) misnames(h *held) error {
+	full, err := r.Load(h.ID)
+	if err == nil {
+		err = r.Witness(full)
+	}
+	if errors.Is(err, ErrMalformed) {
+		return fmt.Errorf("%w: %w", ErrLie, err)
+	}
+	if err != nil {
+		return err
+	}
+	probe := *h
+	probe.ctx = full.ctx
+	ops := full.operations()
+	for i := 0; i < len(ops) && h.bad == ""; i++ {
+		h.bad = r.outside(&probe, &ops[i])
+	}
+	return nil
+}
+
+// AuditState reads all entries of a checkpoint and holds them against it, as
+// [Replica.Adopt] does with what it adopts. The replica is of no other use.
+func (r *Replica) AuditState(ctx context.Context, c *Checkpoint, bring func([]block.ID) error) error {
 	if c.Entries == 0 {
 		if c.Digest() != (&accumulator{}).digest() {
 			return fmt.Errorf("%w: a digest of nothing", ErrLie)

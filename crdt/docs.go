@@ -164,3 +164,24 @@ func (d *documents) stored(from, to string, desc bool) iter.Seq2[tree.Entry, err
 	}
 	return d.base.Range(context.Background(), s)
 }
+
+// weighed is how many entries tell what all of them weigh.
+const weighed = 256
+
+// StateBytes estimates how many bytes of nodes hold the state, from some of the entries.
+func (r *Replica) StateBytes() (int64, error) {
+	n, sum := 0, 0
+	err := r.docs.each("", "", false, func(id string, rec record) (bool, error) {
+		sum += len(id) + min(len(rec.entry), MaxInlineEntry) + 32*len(rec.links) + entryOverhead
+		n++
+		return n < weighed, nil
+	})
+	if n == 0 {
+		return 0, err
+	}
+	return int64(sum) / int64(n) * int64(r.docs.entries), err
+}
+
+// entryOverhead is about what an entry takes of its node's envelope, seal and padding,
+// and of the nodes above.
+const entryOverhead = 32

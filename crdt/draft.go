@@ -183,7 +183,7 @@ func (r *Replica) newDrafting(a Author, heads []block.ID) (*drafting, error) {
 	d := &drafting{r: r, parents: heads, table: newActorTable(a.Actor), works: map[string]*draftDoc{}}
 	team := slices.Clone(a.TeamHeads)
 	slices.SortFunc(team, compareIDs)
-	d.body = body{incarnation: a.Actor.Incarnation, seq: 1, team: slices.Compact(team), time: a.Time, void: r.VoidHash()}
+	d.body = body{incarnation: a.Actor.Incarnation, seq: 1, team: slices.Compact(team), time: a.Time, void: r.draftVoid()}
 	own := -1
 	if n, ok := r.actors[a.Actor]; ok {
 		log := r.logs[n]

@@ -3,6 +3,7 @@ package crdt
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"slices"
@@ -50,6 +51,8 @@ type ground struct {
 	place int
 	heads []block.ID
 	base  *tree.Tree
+
+	vouched bool // it is somebody's word
 }
 
 // Floor returns the place in the order of arrival below which commits are known by
@@ -105,6 +108,7 @@ func (r *Replica) SetFloor(ctx context.Context, place int, c *Checkpoint) error 
 		return err
 	}
 	was := r.floor
+	g.vouched = was.vouched
 	if r.floor = g; r.forks == 0 {
 		return nil
 	}
@@ -125,6 +129,19 @@ func (r *Replica) Show(ctx context.Context, c *Checkpoint) error {
 	}
 	r.failed = errors.New("only to read from: the commits are not here")
 	return r.openTree(ctx, c)
+}
+
+// unaudited stands for the void hash in commits that are made on top of a ground that
+// is somebody's word: SHA-256("toft unaudited"). Their digest is compared with nobody's,
+// or a lie below would show as one of whoever built on it.
+var unaudited = sha256.Sum256([]byte("toft unaudited"))
+
+// draftVoid is the void hash a commit names that is made now.
+func (r *Replica) draftVoid() [32]byte {
+	if r.floor.vouched && !planted.Bug("crdt-signs-for-the-ground") {
+		return unaudited
+	}
+	return r.VoidHash()
 }
 
 // openGround opens the state at a place, and holds it against the graph.

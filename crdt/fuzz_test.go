@@ -248,3 +248,29 @@ func FuzzParseCursor(f *testing.F) {
 		}
 	})
 }
+
+// FuzzRows: rows of a graph come from whoever offers a checkpoint.
+func FuzzRows(f *testing.F) {
+	s := newSite(f, "s")
+	o := newSite(f, "o")
+	s.write(put("d", `{"a":1}`))
+	o.write(put("d", `{"a":2}`))
+	s.pull(o)
+	s.write(put("e", `{"a":1}`))
+	s.write(put("e", `{"a":2}`))
+	f.Add(s.Rows(0, s.Len()))
+	f.Add(s.Rows(0, 1))
+	f.Fuzz(func(t *testing.T, chunk []byte) {
+		r := NewReplica(testDB, testKeys())
+		n, err := r.ReadRows(chunk, 1000)
+		if err != nil {
+			return
+		}
+		if n != r.Len() || n == 0 {
+			t.Fatalf("%d rows read, the graph has %d", n, r.Len())
+		}
+		if again := r.Rows(0, n); !bytes.Equal(again, chunk) {
+			t.Fatalf("rows read and written again:\n%x\n%x", again, chunk)
+		}
+	})
+}

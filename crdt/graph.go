@@ -216,6 +216,18 @@ func (g *graph) Commits() iter.Seq2[*Commit, string] {
 	}
 }
 
+// Order returns the names of the commits between two places in the order of arrival.
+func (g *graph) Order(from, to int) []block.ID {
+	if to = min(to, len(g.order)); from >= to {
+		return nil
+	}
+	ids := make([]block.ID, 0, to-from)
+	for _, h := range g.order[from:to] {
+		ids = append(ids, h.ID)
+	}
+	return ids
+}
+
 // Len returns the number of commits in the graph.
 func (g *graph) Len() int { return len(g.order) }
 

@@ -122,6 +122,8 @@ type Saved struct {
 	// there; 0 and nil: all of it is here. See [Replica.SetFloor].
 	Floor  int
 	Ground *Checkpoint
+	// Vouched: the ground is somebody's word, not what commits led to here.
+	Vouched bool
 	// Fresh begins a new feed, with one row for every document.
 	Fresh bool
 }
@@ -182,6 +184,7 @@ func (r *Replica) restore(ctx context.Context, s Saved) error {
 		if r.floor, err = r.openGround(ctx, s.Floor, s.Ground); err != nil {
 			return err
 		}
+		r.floor.vouched = s.Vouched
 	}
 	if s.Fresh {
 		return r.freshFeed()

@@ -73,6 +73,9 @@ func (n *Node) dbInfo(d *ledger.Database) api.DBInfo {
 	if !d.Team().Personal() {
 		i.Team = d.Team().State().Name()
 	}
+	if by, ok := d.Unaudited(); ok {
+		i.Unaudited = by.String()
+	}
 	_ = d.View(func(r *crdt.Replica) error { i.Docs = int64(r.Count()); return nil })
 	return i
 }

@@ -183,6 +183,7 @@ func (n *Node) goLive(ctx context.Context) error {
 	net, err := peering.Start(peering.Options{
 		Ledger: n.ledger, Store: n.store, Identity: n.id, Gate: n.gate, Host: n.host,
 		User: n.cfg.User, Device: n.cfg.Device, Clock: n.clock, Rand: n.rand, Log: n.log,
+		NoHistory: n.cfg.History == "none",
 	})
 	if err != nil {
 		return err

@@ -44,7 +44,15 @@ func (a *app) dbCreateCmd() *cobra.Command {
 }
 
 func (a *app) printDB(d api.DBInfo) {
-	a.pairs("database", d.Name, "id", d.ID, "team", d.Team, "documents", count(d.Docs), "size", size(d.Bytes))
+	a.pairs("database", d.Name, "id", d.ID, "team", d.Team, "documents", count(d.Docs), "size", size(d.Bytes), "unaudited", unaudited(d.Unaudited))
+}
+
+// unaudited says on whose word the documents rest, "" if on nobody's.
+func unaudited(device string) string {
+	if device == "" {
+		return ""
+	}
+	return "vouched for by " + device + "; its history is not here yet"
 }
 
 func (a *app) dbListCmd() *cobra.Command {

@@ -8,55 +8,55 @@ import (
 
 	"github.com/toftdb/toft/block"
 	"github.com/toftdb/toft/crdt"
-	"github.com/toftdb/toft/crdt/tree"
+	"github.com/toftdb/toft/internal/planted"
 	"github.com/toftdb/toft/internal/store"
-	"github.com/toftdb/toft/internal/vault"
-	"github.com/toftdb/toft/team"
 )
 
-// A device that has nothing of a database yet can show somebody else's checkpoint
-// while the commits are on their way: the documents are there after fetching the live
-// data once, not the history.
+// A device that has nothing of a database begins at somebody else's checkpoint: the
+// documents are there, and can be written, after fetching the live data once.
 //
-//	checkpoint ─▶ may its author write? ─▶ tips fetched and judged ─▶ tree fetched
-//	     ─▶ all of it read: shape, dots, digest ─▶ shown, unaudited
-//	commits arrive ─▶ replica (empty at first, the only thing that is ever written to)
-//	     ─▶ as soon as it holds what the checkpoint stands for it is shown instead, and
-//	        the checkpoint held against it
+//	offer ─▶ may its author write? ─▶ rows of the graph, chunk by chunk
+//	     ─▶ newest commits fetched and judged ─▶ tree fetched
+//	     ─▶ all of it read and held against each other ─▶ floor, unaudited
+//	history comes in the background (audit.go) ─▶ played, held against it ─▶ audited
 //
-// The two never mix: nothing of a checkpoint enters the replica, so a checkpoint that
-// lies can neither take away nor change what this device holds, and the lie shows when
-// the commits are here. An adoption lasts until then, or until the ledger closes.
+// Until the end nothing of it is shown. What came stays on disk, so an adoption that
+// was broken off, by a crash too, goes on where it was:
+//
+//	derived a 0      the checkpoint that is being taken
+//	derived a 1 …    chunks of its rows, sealed
+//	blocks           nodes, values, commits
+//
+// A replica that holds commits of others takes no checkpoint: one that lies could take
+// away what they say. The way there is [Database.Surrender], a person's decision.
 
 // ErrAdopt: the checkpoint is not one to adopt.
 var ErrAdopt = errors.New("checkpoint not adopted")
 
-// adoption is a checkpoint that is shown.
+// adoption is a checkpoint that is being taken.
 type adoption struct {
-	id block.ID
-	by block.Device
-	c  *crdt.Checkpoint
-	r  *crdt.Replica
+	id     block.ID
+	by     block.Device
+	gen    block.Generation // it is sealed under
+	c      *crdt.Checkpoint
+	r      *crdt.Replica // of its rows so far
+	total  int           // rows
+	chunks uint64        // of rows on disk
+
+	checked bool // all of it
 }
 
-// Read runs fn with the documents of the database: those of an adopted checkpoint as
-// long as the commits it stands for are not here, else those of the replica. fn must
-// ask for documents only; heads and frontier are those of [Database.View].
-func (d *Database) Read(fn func(r *crdt.Replica) error) error {
-	if a := d.adopted.Load(); a != nil {
-		return fn(a.r)
-	}
-	return d.View(fn)
+// maxRows bounds the rows that a checkpoint may claim: the graph is in memory.
+const maxRows = 4_000_000
+
+// Adopting tells how far an adoption is.
+type Adopting struct {
+	Checkpoint block.ID // zero: none has begun
+	Have, Rows int
 }
 
-// Adopted tells whose checkpoint is shown, unaudited: that device alone vouches for
-// what is read.
-func (d *Database) Adopted() (by block.Device, ok bool) {
-	if a := d.adopted.Load(); a != nil {
-		return a.by, true
-	}
-	return block.Device{}, false
-}
+// Ready reports that only the tree is lacking.
+func (a Adopting) Ready() bool { return !a.Checkpoint.IsZero() && a.Have == a.Rows }
 
 // Lie is the proof that a device signed a checkpoint of a state that its commits do
 // not lead to.
@@ -69,51 +69,198 @@ func (e *Lie) Error() string {
 	return fmt.Sprintf("checkpoint %s signed by %s is not what the commits lead to", e.Checkpoint, e.Device)
 }
 
-// Adopt fetches and checks a checkpoint of another member and shows its documents. The
-// chain must be as new as the author's, and this device hold no commit yet. Fetching
-// goes on where it was broken off. An error that wraps [ErrAdopt] or [crdt.ErrLie]
-// refuses the checkpoint; any other says that something could not be brought.
-func (d *Database) Adopt(ctx context.Context, id block.ID, fetch Fetch) error {
-	if err := d.View(d.mayAdopt); err != nil {
-		return err
-	}
-	a, err := d.checkAdoption(ctx, id, fetch)
-	if err != nil {
-		return err
-	}
-	if a.r, err = d.newReplica(0); err != nil {
-		return err
-	}
-	if err := d.fetchTree(ctx, a, fetch); err != nil {
-		return err
-	}
-	bring := func(ids []block.ID) error { _, err := d.bring(ctx, ids, fetch); return err }
-	if err := a.r.Adopt(ctx, a.c, bring); err != nil {
-		return err
-	}
-	d.mu.RLock()
-	defer d.mu.RUnlock()
-	if err := d.mayAdopt(d.replica); err != nil {
-		return err // commits came meanwhile
-	}
-	d.adopted.Store(a)
-	return nil
+// MayAdopt reports whether this device takes a checkpoint of the database: it holds
+// nothing of it. A device whose checkpoint was refused is not asked again.
+func (d *Database) MayAdopt(from block.Device) bool {
+	return d.Damage() == nil && d.memory.trusts(from) && (d.empty() || d.surrendered.Load())
 }
 
-func (d *Database) mayAdopt(r *crdt.Replica) error {
-	if r.Len() > 0 {
+// refusals is how many of a device's checkpoints are refused before its commits are
+// asked for instead. One may only be older than the chain is here.
+const refusals = 2
+
+// empty reports that nothing is here but what this device wrote itself, which no
+// checkpoint of others can claim to know.
+func (d *Database) empty() (empty bool) {
+	_ = d.View(func(r *crdt.Replica) error {
+		own, _ := r.Seq(d.actor)
+		empty = uint64(r.Len()) == own
+		return nil
+	})
+	return empty
+}
+
+// Adopting tells how far the adoption under way is.
+func (d *Database) Adopting(ctx context.Context) Adopting {
+	d.adopting.Lock()
+	defer d.adopting.Unlock()
+	err := d.resume(ctx)
+	if err == nil && d.taking != nil && !d.empty() && !d.surrendered.Load() {
+		err = d.abandon(ctx) // commits came in the plain way
+	}
+	if err != nil {
+		d.n.o.Log.Warn("an adoption begins anew", "db", d.id, "err", err)
+	}
+	if a := d.taking; a != nil {
+		return Adopting{a.id, a.r.Len(), a.total}
+	}
+	return Adopting{}
+}
+
+// BeginAdopting takes an offer: a checkpoint and the first of its rows. Given are blocks
+// that came with it. What it says is checked as far as it can be now.
+func (d *Database) BeginAdopting(ctx context.Context, from block.Device, offer []byte, given [][]byte, rows []byte, fetch Fetch) error {
+	d.adopting.Lock()
+	defer d.adopting.Unlock()
+	if err := d.resume(ctx); err != nil {
+		return err
+	}
+	if !d.empty() && !d.surrendered.Load() {
 		return fmt.Errorf("%w: commits of the database are here already", ErrAdopt)
 	}
+	var had block.ID
+	if d.taking != nil {
+		had = d.taking.id
+		if err := d.abandon(ctx); err != nil {
+			return err
+		}
+	}
+	a, err := d.checkOffer(ctx, offer, fetch)
+	if err == nil && had == a.id {
+		err = fmt.Errorf("%w: offered again, and its rows were not told", ErrAdopt)
+	}
+	if err != nil {
+		if errors.Is(err, ErrAdopt) {
+			d.memory.blame(from, 1)
+		}
+		return err
+	}
+	batch := d.n.o.Store.NewBatch()
+	batch.Set(store.Block(a.id), offer)
+	for _, data := range given {
+		if id := block.Sum(data); slices.ContainsFunc(a.c.Frontier, func(p crdt.Pin) bool { return p.ID == id }) {
+			batch.Set(store.Block(id), data)
+		}
+	}
+	batch.Set(d.derived('a', 0), a.id[:])
+	if err := d.n.durable(ctx, batch); err != nil {
+		return err
+	}
+	d.taking = a
+	if len(rows) == 0 {
+		return nil
+	}
+	return d.addRows(ctx, rows)
+}
+
+// AddRows takes the next rows of the adoption under way.
+func (d *Database) AddRows(ctx context.Context, rows []byte) error {
+	d.adopting.Lock()
+	defer d.adopting.Unlock()
+	if d.taking == nil {
+		return nil // it ended meanwhile
+	}
+	return d.addRows(ctx, rows)
+}
+
+func (d *Database) addRows(ctx context.Context, rows []byte) error {
+	a := d.taking
+	if _, err := a.r.ReadRows(rows, a.total-a.r.Len()); err != nil {
+		return d.refuse(ctx, a, fmt.Errorf("%w: %w", ErrAdopt, err))
+	}
+	b, err := d.sealed(a.gen, block.KindValue, rows, nil)
+	if err != nil {
+		return err
+	}
+	batch := d.n.o.Store.NewBatch()
+	batch.Set(d.derived('a', a.chunks+1), b.Data)
+	if err := d.n.durable(ctx, batch); err != nil {
+		return errors.Join(err, d.abandon(ctx)) // what was read and is not stored
+	}
+	a.chunks++
 	return nil
 }
 
-// checkAdoption does what can be done before the tree is fetched.
-func (d *Database) checkAdoption(ctx context.Context, id block.ID, fetch Fetch) (*adoption, error) {
-	got, err := d.bring(ctx, []block.ID{id}, fetch)
-	if err != nil {
-		return nil, err
+// resume takes up an adoption that was broken off by a restart. The caller holds
+// adopting.
+func (d *Database) resume(ctx context.Context) error {
+	if d.resumed {
+		return nil
 	}
-	u, err := block.Parse(got[id])
+	d.resumed = true
+	raw, err := d.n.o.Store.Get(d.derived('a', 0))
+	if errors.Is(err, store.ErrNotFound) {
+		return nil
+	}
+	if err == nil {
+		err = d.resumeFrom(ctx, raw)
+	}
+	if err != nil {
+		return errors.Join(err, d.abandon(ctx))
+	}
+	return nil
+}
+
+func (d *Database) resumeFrom(ctx context.Context, raw []byte) error {
+	id, err := store.ID[block.ID](raw)
+	if err != nil {
+		return err
+	}
+	u, err := d.n.Stored(id)
+	if err != nil {
+		return err
+	}
+	a, err := d.checkOffer(ctx, u.Data(), nil)
+	if err != nil {
+		return err
+	}
+	for a.r.Len() < a.total {
+		rows, err := d.getDerived(d.derived('a', a.chunks+1))
+		if errors.Is(err, store.ErrNotFound) {
+			break
+		}
+		if err == nil {
+			_, err = a.r.ReadRows(rows, a.total-a.r.Len())
+		}
+		if err != nil {
+			return err
+		}
+		a.chunks++
+	}
+	d.taking = a
+	return nil
+}
+
+// Abandon gives up the adoption under way. Blocks that came stay for the next.
+func (d *Database) Abandon(ctx context.Context) error {
+	d.adopting.Lock()
+	defer d.adopting.Unlock()
+	return d.abandon(ctx)
+}
+
+func (d *Database) abandon(ctx context.Context) error {
+	d.taking = nil
+	batch := d.n.o.Store.NewBatch()
+	if err := d.deleteInto(batch, d.derivedAll('a'), nil); err != nil {
+		return err
+	}
+	return d.n.durable(ctx, batch)
+}
+
+// refuse gives up an adoption for what is wrong with it.
+func (d *Database) refuse(ctx context.Context, a *adoption, why error) error {
+	n := 1
+	if errors.Is(why, crdt.ErrLie) || errors.Is(why, ErrAdopt) {
+		n = refusals
+	}
+	d.memory.blame(a.by, n)
+	return errors.Join(why, d.abandon(ctx))
+}
+
+// checkOffer does what can be done with a checkpoint alone. fetch may be nil: then all
+// of its parts are here.
+func (d *Database) checkOffer(ctx context.Context, data []byte, fetch Fetch) (*adoption, error) {
+	u, err := block.Parse(data)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrAdopt, err)
 	}
@@ -126,212 +273,172 @@ func (d *Database) checkAdoption(ctx context.Context, id block.ID, fetch Fetch) 
 	}
 	st, by := d.team.State(), b.Header.Author
 	self, ok := st.Device(by)
+	total := uint64(0)
+	for _, p := range c.Frontier {
+		total += min(p.Seq, maxRows+1)
+	}
 	switch {
 	case !ok || self.Seat != b.Header.Seat || !st.CanWrite(by):
 		return nil, fmt.Errorf("%w: %s may not write", ErrAdopt, by)
 	case c.Forked:
 		return nil, fmt.Errorf("%w: an actor forked below it", ErrAdopt)
+	case total > maxRows:
+		return nil, fmt.Errorf("%w: of more than %d commits", ErrAdopt, maxRows)
 	case len(absent(c.TeamHeads, d.team.Has)) > 0:
 		return nil, fmt.Errorf("%w: %w", ErrAdopt, errTeamHeads)
 	}
-	if err := d.checkTips(ctx, c, fetch); err != nil {
+	r, err := d.newReplica(0)
+	if err != nil {
 		return nil, err
 	}
-	return &adoption{id: id, by: by, c: c}, nil
+	gen, _ := d.team.Generation(u.GenerationHint)
+	return &adoption{id: b.ID, by: by, gen: gen, c: c, r: r, total: int(total)}, nil
 }
 
-// checkTips fetches the newest commit of every actor and asks the chain about it as it
-// is here. A removal that the author did not know cuts some actor's newest commit
-// first, so this finds whatever it would take away.
-func (d *Database) checkTips(ctx context.Context, c *crdt.Checkpoint, fetch Fetch) error {
-	tips := map[block.ID]bool{}
-	for pins := range slices.Chunk(c.Frontier, maxBrought) {
-		ids := make([]block.ID, len(pins))
-		for i, p := range pins {
-			ids[i], tips[p.ID] = p.ID, true
-		}
-		got, err := d.bring(ctx, ids, fetch)
-		if err != nil {
-			return err
-		}
-		for _, p := range pins {
-			if _, void := slices.BinarySearchFunc(c.Voids, p.ID, func(a, b block.ID) int { return slices.Compare(a[:], b[:]) }); void {
-				continue
-			}
-			if err := d.checkTip(p, got[p.ID]); err != nil {
-				return fmt.Errorf("%w: tip %s: %w", ErrAdopt, p.ID, err)
-			}
-		}
+// Adopt brings the tree of a checkpoint whose rows are here, checks everything, and
+// lets the database begin there. moved is called whenever something came. An error that
+// wraps [ErrAdopt], [crdt.ErrLie] or [crdt.ErrJudged] has refused the checkpoint; any
+// other says that something could not be brought or stored, and the adoption goes on
+// with the next call.
+func (d *Database) Adopt(ctx context.Context, fetch Fetch, moved func()) error {
+	d.adopting.Lock()
+	defer d.adopting.Unlock()
+	a := d.taking
+	if a == nil || a.r.Len() < a.total {
+		return fmt.Errorf("%w: its rows are not here", ErrAdopt)
 	}
-	if len(absent(c.Heads, func(id block.ID) bool { return tips[id] })) > 0 {
-		return fmt.Errorf("%w: a head is no actor's newest commit", ErrAdopt)
+	err := d.checkTips(ctx, a.c, fetch)
+	if err == nil {
+		err = d.fetchTree(ctx, a, fetch, moved)
 	}
-	return nil
+	if err == nil {
+		err = d.checkAll(ctx, a, fetch, moved)
+	}
+	if err == nil {
+		err = d.install(ctx, a)
+	}
+	if errors.Is(err, crdt.ErrLie) || errors.Is(err, crdt.ErrJudged) || errors.Is(err, ErrAdopt) {
+		err = d.refuse(ctx, a, err)
+	}
+	return err
 }
 
-func (d *Database) checkTip(p crdt.Pin, data []byte) error {
-	u, err := block.Parse(data)
-	if err != nil {
-		return err
-	}
-	gen, ok := d.team.Generation(u.GenerationHint)
-	if !ok || u.DB != d.id {
-		return errTeamHeads
-	}
-	b, err := u.Verify(d.team.id, gen)
-	if err != nil {
-		return err
-	}
-	plain, err := d.n.keys.Open(vault.Data, b.Header, b.Body)
-	if err != nil {
-		return err
-	}
-	c, err := crdt.ParseCommit(b, plain)
-	if err != nil {
-		return err
-	}
-	if c.Actor != p.Actor || c.Seq != p.Seq {
-		return fmt.Errorf("%w: of another actor or seq", block.ErrMalformed)
-	}
-	v := d.team.judge(team.CommitFacts{
-		DB: d.id, Device: c.Actor.Device, Seat: c.Seat, Generation: c.Generation, TeamHeads: c.TeamHeads,
-		Inside: func(heads []block.ID) bool { return slices.Contains(heads, c.ID) },
-	})
-	switch {
-	case len(v.Missing) > 0:
-		return errTeamHeads
-	case !v.Valid:
-		return errors.New(v.Why)
-	}
-	return nil
-}
-
-const (
-	maxBrought = 64 // blocks asked for at once
-	maxRounds  = 3  // without anything new, before a fetch is given up
-)
-
-// bring returns blocks, from the disk or from members. Those of the tree and its values
-// are kept by whoever asks.
-func (d *Database) bring(ctx context.Context, ids []block.ID, fetch Fetch) (map[block.ID][]byte, error) {
-	out := make(map[block.ID][]byte, len(ids))
-	var lacking []block.ID
-	for _, id := range ids {
-		if data, err := d.n.o.Store.Get(store.Block(id)); err == nil && block.Sum(data) == id {
-			out[id] = data
-		} else {
-			lacking = append(lacking, id)
-		}
-	}
-	for round := 0; len(lacking) > 0; round++ {
-		got, err := fetch(ctx, d.team, lacking[:min(len(lacking), maxBrought)])
-		batch := d.n.o.Store.NewBatch()
-		for _, id := range lacking[:min(len(lacking), maxBrought)] {
-			if data, ok := got[id]; ok && block.Sum(data) == id {
-				out[id], round = data, 0
-				batch.Set(store.Block(id), data)
-			}
-		}
-		if err := errors.Join(err, ctx.Err()); err != nil && batch.Len() == 0 {
-			return nil, fmt.Errorf("fetch %d blocks: %w", len(lacking), err)
-		}
-		if err := d.n.durable(ctx, batch); err != nil {
-			return nil, err
-		}
-		lacking = slices.DeleteFunc(lacking, func(id block.ID) bool { return out[id] != nil })
-		if len(lacking) > 0 && round >= maxRounds {
-			return nil, fmt.Errorf("%d blocks did not come", len(lacking))
-		}
-	}
-	return out, nil
-}
-
-// fetchTree brings the nodes of a checkpoint here, many at a time, those near the root
-// first. They are listed, so that they are collected once nothing needs them.
-func (d *Database) fetchTree(ctx context.Context, a *adoption, fetch Fetch) error {
-	if a.c.Entries == 0 {
+// checkAll reads all of a checkpoint and holds its parts against each other. What is
+// brought on the way is kept by the store.
+func (d *Database) checkAll(ctx context.Context, a *adoption, fetch Fetch, moved func()) error {
+	if a.checked {
 		return nil
 	}
-	f := a.r.Fetch(a.c)
-	for !f.Done() {
-		refs, err := f.Next(ctx, maxBrought)
-		if err != nil {
-			return lying(err)
-		}
-		ids := make([]block.ID, len(refs))
-		for i, ref := range refs {
-			ids[i] = ref.ID
-		}
-		got, err := d.bring(ctx, ids, fetch)
-		if err != nil {
+	awaited := map[block.ID]struct{}{}
+	judged := 0
+	err := a.r.Adopt(ctx, a.c, crdt.Adopting{
+		Bring: func(ids []block.ID) error {
+			_, err := d.bring(ctx, ids, fetch)
+			moved()
 			return err
-		}
-		for _, ref := range refs {
-			b, plain, err := d.openLinked(ref.ID, got[ref.ID])
-			if err == nil && b.Header.Kind != block.KindNode {
-				err = tree.ErrMalformed
+		},
+		BringVoid: func(id block.ID) error { return d.bringCommit(ctx, id, fetch) },
+		Judge: func(c *crdt.Commit) crdt.Validity {
+			if judged++; judged%8192 == 0 {
+				moved()
 			}
-			if err == nil {
-				err = f.Add(ref, plain, b.Header.Links)
-			}
+			v, err := d.verdictIn(a.r, c, nil, awaited)
 			if err != nil {
-				return lying(err)
+				return crdt.Void(err.Error())
 			}
-		}
-		if err := d.listFetched(ctx, ids); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// lying marks what only a wrong tree can cause.
-func lying(err error) error {
-	if errors.Is(err, tree.ErrMalformed) || errors.Is(err, block.ErrMalformed) {
-		return fmt.Errorf("%w: %w", crdt.ErrLie, err)
-	}
+			return v
+		},
+	})
+	a.checked = err == nil
 	return err
 }
 
-func (d *Database) listFetched(ctx context.Context, ids []block.ID) error {
-	d.await() // a flush lists nodes too
-	d.writing.Lock()
+// bringCommit brings a commit and what it links, and checks them.
+func (d *Database) bringCommit(ctx context.Context, id block.ID, fetch Fetch) error {
+	got, err := d.bring(ctx, []block.ID{id}, fetch)
+	if err != nil {
+		return err
+	}
+	u, err := block.Parse(got[id])
+	if err != nil || u.Kind != block.KindCommit {
+		return fmt.Errorf("%w: commit %s: %w", crdt.ErrLie, id, err)
+	}
+	linked, err := d.bring(ctx, u.Links[u.Parents:], fetch)
+	if err != nil {
+		return err
+	}
+	_, err = d.unseal(u, linked, true)
+	return lying(err)
+}
+
+// install lets the database begin at a checkpoint that was checked. Commits that are
+// held already, of this device in general, are played on top of it.
+func (d *Database) install(ctx context.Context, a *adoption) error {
+	d.lockQuiet()
 	defer d.writing.Unlock()
+	if d.left {
+		return ErrClosed
+	}
+	if err := d.Damage(); err != nil {
+		return err
+	}
+	f := &floor{
+		Place: uint64(a.total), Arrival: uint64(a.total), Checkpoint: a.id, Set: d.n.Now(), Time: a.c.Time,
+		Rest: a.r.Rest(), By: &a.by, ground: a.c,
+	}
 	batch := d.n.o.Store.NewBatch()
-	d.listNodes(batch, ids)
-	return d.n.durable(ctx, batch)
+	held, err := d.raiseIndex(batch, a, f.Arrival)
+	if err != nil {
+		return err
+	}
+	if err := d.deleteInto(batch, d.derivedAll('a'), nil); err != nil {
+		return err
+	}
+	if held > 0 {
+		busy := errRebuilding
+		d.damage.Store(&busy)
+	}
+	if err := d.saveFloor(ctx, a.r, f, nil, batch); err != nil {
+		d.damage.Store(nil)
+		return err
+	}
+	d.taking = nil
+	d.surrendered.Store(false)
+	d.floor = f
+	if err := d.begin(); err != nil {
+		d.damage.Store(&err)
+		return err
+	}
+	d.damage.Store(nil)
+	d.n.o.Log.Info("database begins at a checkpoint; its history is not here yet", "db", d.id, "by", a.by, "documents", a.c.Documents)
+	d.watchers.readAgain()
+	return d.n.past.use(ctx, func(s *pastStates) error { s.drop(d.id); return nil })
 }
 
-// audit ends an adoption once the replica holds all that the checkpoint stands for, and
-// says whether it was true. Until then it returns nil.
-func (d *Database) audit(ctx context.Context) error {
-	a := d.adopted.Load()
-	if a == nil {
-		return nil
-	}
-	var p Point
-	err := d.View(func(r *crdt.Replica) error {
-		if slices.ContainsFunc(a.c.Frontier, func(p crdt.Pin) bool { return !r.Has(p.ID) }) {
-			return nil
+// raiseIndex moves the commits that are held behind those of the checkpoint in the
+// index. Unless a person decided so, none of them may be one that the checkpoint
+// claims to know: what it says of those was not asked for.
+func (d *Database) raiseIndex(batch *store.Batch, a *adoption, by uint64) (held int, err error) {
+	for e, err := range d.n.o.Store.Scan(store.Commits(d.id)) {
+		if err != nil {
+			return 0, err
 		}
-		set, err := r.Past(a.c.Heads)
-		p.set = set
-		return err
-	})
-	if err != nil || p.set == nil {
-		return err
-	}
-	d.adopted.Store(nil) // from here on the replica is shown: it has it all
-	lie := &Lie{a.id, a.by}
-	err = d.ViewAt(ctx, p, func(r *crdt.Replica) error {
-		mine := r.Checkpoint()
-		if r.Digest() != a.c.Digest() || !slices.Equal(mine.Frontier, a.c.Frontier) {
-			return lie
+		id, err := store.ID[block.ID](e.Value)
+		if err != nil {
+			return 0, err
 		}
-		return nil
-	})
-	if errors.Is(err, lie) {
-		d.alarm(lie)
+		n, err := store.Arrival(e.Key)
+		if err != nil {
+			return 0, err
+		}
+		if a.r.Has(id) && !d.surrendered.Load() && !planted.Bug("ledger-adopts-over-commits") {
+			return 0, fmt.Errorf("%w: commits of others came meanwhile", ErrAdopt)
+		}
+		batch.Delete(e.Key)
+		if !a.r.Has(id) {
+			held++
+			batch.Set(store.CommitIndex(d.id, by+n), id[:])
+		}
 	}
-	return err
+	return held, nil
 }

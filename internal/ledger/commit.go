@@ -51,8 +51,8 @@ func (d *Database) Commit(ctx context.Context, in []Candidate) (Outcome, error) 
 	out, err := d.commit(ctx, in)
 	if out.Applied > 0 {
 		d.settle()
-		if err := d.audit(ctx); err != nil {
-			d.n.o.Log.Warn("adopted checkpoint", "db", d.id, "err", err)
+		if err := d.takeUp(ctx); err != nil {
+			d.n.o.Log.Warn("commits still wait for what they build on", "db", d.id, "err", err)
 		}
 	}
 	return out, err
@@ -355,14 +355,20 @@ func (d *Database) openLinked(id block.ID, data []byte) (*block.Block, []byte, e
 // verdict asks the chain whether the author might write at that point. The caller
 // holds writing and mu.
 func (d *Database) verdict(c *crdt.Commit, before map[block.ID]*crdt.Commit) (crdt.Validity, error) {
+	return d.verdictIn(d.replica, c, before, d.awaited)
+}
+
+// verdictIn is verdict in the light of another replica; awaited takes the heads that it
+// asked for in vain.
+func (d *Database) verdictIn(r *crdt.Replica, c *crdt.Commit, before map[block.ID]*crdt.Commit, awaited map[block.ID]struct{}) (crdt.Validity, error) {
 	if d.old(c) {
-		return d.movedIn(c), nil
+		return d.movedIn(r, c, awaited), nil
 	}
 	var parentHeads []block.ID
 	for _, p := range c.Parents {
 		pc, ok := before[p]
 		if !ok {
-			pc, ok = d.replica.Commit(p)
+			pc, ok = r.Commit(p)
 		}
 		if ok && !d.old(pc) {
 			parentHeads = append(parentHeads, pc.TeamHeads...)
@@ -372,10 +378,10 @@ func (d *Database) verdict(c *crdt.Commit, before map[block.ID]*crdt.Commit) (cr
 		DB: d.id, Device: c.Actor.Device, Seat: c.Seat, Generation: c.Generation,
 		TeamHeads: c.TeamHeads, ParentTeamHeads: parentHeads,
 		Inside: func(heads []block.ID) bool {
-			for _, id := range absent(heads, d.replica.Has) {
-				d.awaited[id] = struct{}{} // tells nothing until it is here
+			for _, id := range absent(heads, r.Has) {
+				awaited[id] = struct{}{} // tells nothing until it is here
 			}
-			return d.replica.Inside(heads, c.ID)
+			return r.Inside(heads, c.ID)
 		},
 	})
 	switch {

@@ -224,8 +224,8 @@ func TestPowerLossWhileAdopting(t *testing.T) {
 	want := docs(t, db)
 	id := newest(t, db)
 	disk.wrecks = nil // joining is told elsewhere
-	require.NoError(t, bobs.Adopt(t.Context(), id, from(ann)))
-	require.Equal(t, want, shown(t, bobs))
+	require.NoError(t, take(t, db, bobs, id, from(ann)))
+	require.Equal(t, want, docs(t, bobs))
 	bob.stop()
 	require.Greater(t, len(disk.wrecks), 10)
 	t.Logf("%d crash points", len(disk.wrecks))
@@ -234,7 +234,7 @@ func TestPowerLossWhileAdopting(t *testing.T) {
 		require.NoError(t, x.open(), w.where)
 		db2 := x.Database(db.id)
 		require.NoError(t, db2.Damage(), w.where)
-		if got := shown(t, db2); len(got) > 0 {
+		if got := docs(t, db2); len(got) > 0 {
 			require.Equal(t, want, got, w.where)
 		}
 		give(t, db, db2)

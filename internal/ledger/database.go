@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/toftdb/toft/block"
 	"github.com/toftdb/toft/crdt"
@@ -50,7 +51,20 @@ type Database struct {
 	functions *vault.Database
 	disk      *disk
 	flushing  atomic.Pointer[flushing] // nil: none under way
-	adopted   atomic.Pointer[adoption] // nil: none is shown
+
+	adopting    sync.Mutex  // held while a checkpoint is taken; before writing
+	taking      *adoption   // nil: none is being taken
+	resumed     bool        // what a restart left was looked at
+	surrendered atomic.Bool // a person decided to take one over what is here
+
+	auditing  sync.Mutex // held while the history below a checkpoint is fetched; before writing
+	fetched   int        // commits below it that were looked at since the start
+	fetchedOf block.ID   // that checkpoint
+	memory    memory     // of checkpoints that lied
+
+	offering  sync.Mutex // held while a checkpoint is made for others; before writing
+	offers    []Offer
+	offeredAt time.Time
 
 	collecting sync.Mutex   // one collection at a time
 	labelling  sync.Mutex   // labels are written, or looked through by a compaction

@@ -114,9 +114,11 @@ func (k *disk) Last(id string) (uint64, error) {
 
 // Derived keys of a database, below derived/ledger/1/ ‖ database ‖ kind:
 //
+//	a number       an adoption under way: 0 the ID of its checkpoint, then chunks of its rows, sealed
 //	e              epoch of the feed, 8 bytes
 //	f position     rows of the feed, sealed; by the last of them
 //	g place        commits of the graph, sealed; in order
+//	l device       its checkpoints lied
 //	n number       IDs of tree nodes on disk
 //	p hash         position of a document's newest stored row, 8 bytes; by keyed hash of the id
 //	r number       what belongs to a checkpoint, sealed (see position)

@@ -86,7 +86,7 @@ func (d *Database) graph() iter.Seq2[[]byte, error] {
 func (d *Database) standOn(r *crdt.Replica, f *floor, fresh bool) error {
 	return r.Restore(context.Background(), crdt.Saved{
 		Checkpoint: f.ground, Graph: d.eachDerived(store.Graphs(d.id)), Rest: f.Rest,
-		Floor: int(f.Place), Ground: f.ground, Fresh: fresh,
+		Floor: int(f.Place), Ground: f.ground, Vouched: f.By != nil, Fresh: fresh,
 	})
 }
 
@@ -97,7 +97,7 @@ func (d *Database) setFloor(ctx context.Context, f *floor) error {
 	if err := d.standAt(ctx, f); err != nil {
 		return err
 	}
-	if err := d.saveFloor(ctx, d.replica, f, was); err != nil {
+	if err := d.saveFloor(ctx, d.replica, f, was, d.n.o.Store.NewBatch()); err != nil {
 		return errors.Join(err, d.standAt(ctx, was))
 	}
 	// States of the past that began with the first commit cannot be played on.
@@ -121,8 +121,9 @@ func (d *Database) standAt(ctx context.Context, f *floor) error {
 }
 
 // saveFloor writes f down for a replica that holds at least the commits below it. Its
-// ground is on disk; below the floor that was, so are the rows.
-func (d *Database) saveFloor(ctx context.Context, r *crdt.Replica, f, was *floor) error {
+// ground is on disk; below the floor that was, so are the rows. What a batch has
+// already becomes durable together with the record.
+func (d *Database) saveFloor(ctx context.Context, r *crdt.Replica, f, was *floor, batch *store.Batch) error {
 	gen, ok := d.team.writable()
 	if !ok {
 		return ErrNoKey
@@ -138,7 +139,6 @@ func (d *Database) saveFloor(ctx context.Context, r *crdt.Replica, f, was *floor
 	if err != nil {
 		return err
 	}
-	batch := d.n.o.Store.NewBatch()
 	if err := d.deleteInto(batch, store.Floors(d.id), nil); err != nil {
 		return err
 	}
@@ -237,6 +237,9 @@ var errNoCheckpoint = errors.New("no checkpoint can be written now: nothing is h
 // floorOf is the floor where a flush stands, whose checkpoint is on disk.
 func (d *Database) floorOf(f *crdt.Flush, checkpoint block.ID, arrival uint64) *floor {
 	out := &floor{Place: uint64(f.To()), Arrival: arrival, Checkpoint: checkpoint, Set: d.n.Now(), Rest: f.Rest, ground: f.Checkpoint}
+	if d.floor != nil {
+		out.By = d.floor.By // what stands on somebody's word is no more than that
+	}
 	for c := range d.replica.Commits() {
 		if i, _ := d.replica.Place(c.ID); i >= f.To() {
 			break

@@ -164,11 +164,11 @@ func (d *Database) old(c *crdt.Commit) bool {
 
 // movedIn judges a commit of the old home: it counts if it is inside the base. The
 // caller holds writing and mu.
-func (d *Database) movedIn(c *crdt.Commit) crdt.Validity {
-	for _, id := range absent(d.base.Heads, d.replica.Has) {
-		d.awaited[id] = struct{}{}
+func (d *Database) movedIn(r *crdt.Replica, c *crdt.Commit, awaited map[block.ID]struct{}) crdt.Validity {
+	for _, id := range absent(d.base.Heads, r.Has) {
+		awaited[id] = struct{}{}
 	}
-	if d.replica.Inside(d.base.Heads, c.ID) {
+	if r.Inside(d.base.Heads, c.ID) {
 		return crdt.Valid
 	}
 	return crdt.Void(whyOutside)

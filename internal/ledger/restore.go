@@ -18,7 +18,7 @@ import (
 // load opens what is on disk: the newest checkpoint that can be read, and the commits
 // that came after it, as they were judged then.
 func (d *Database) load() error {
-	if err := d.openFloor(); err != nil {
+	if err := errors.Join(d.openFloor(), d.recall()); err != nil {
 		return err
 	}
 	from, restored, err := d.restore()
@@ -50,7 +50,7 @@ func (d *Database) begin() error {
 	// every start.
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if p := d.freezeLocked(); p != nil {
+	if p := d.freezeAny(); p != nil {
 		d.finishLocked(context.Background(), p)
 	}
 	return nil
@@ -172,7 +172,7 @@ func (d *Database) restoreFrom(s saved, epoch uint64, later bool) (p position, e
 	}
 	saved := crdt.Saved{Checkpoint: c, Graph: d.graph(), Rest: rest, Doubt: later}
 	if f := d.floor; f != nil {
-		saved.Floor, saved.Ground = int(f.Place), f.ground
+		saved.Floor, saved.Ground, saved.Vouched = int(f.Place), f.ground, f.By != nil
 	}
 	if err := r.Restore(context.Background(), saved); err != nil {
 		return p, err

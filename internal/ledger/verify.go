@@ -143,7 +143,7 @@ func (d *Database) auditGround(ctx context.Context, rep *Report) error {
 	if err != nil {
 		return err
 	}
-	err = r.Adopt(ctx, f.ground, func(ids []block.ID) error {
+	err = r.AuditState(ctx, f.ground, func(ids []block.ID) error {
 		for _, id := range ids {
 			if _, err := d.n.Stored(id); err != nil {
 				return err

@@ -88,3 +88,18 @@ func (x *Mailbox) Take() (ids []string, gap bool) {
 	x.order, x.waiting, x.gap = nil, map[string]bool{}, false
 	return ids, gap
 }
+
+// readAgain tells every watcher to read everything again.
+func (w *watchers) readAgain() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for x := range w.all {
+		x.mu.Lock()
+		x.gap, x.order, x.waiting = true, nil, map[string]bool{}
+		x.mu.Unlock()
+		select {
+		case x.bell <- struct{}{}:
+		default:
+		}
+	}
+}

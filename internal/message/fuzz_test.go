@@ -29,8 +29,8 @@ func fuzzRoundTrip[T interface{ Encode() ([]byte, error) }](f *testing.F, parse 
 	})
 }
 
-func FuzzRequest(f *testing.F)   { fuzzRoundTrip(f, ParseRequest, "request") }
-func FuzzResponse(f *testing.F)  { fuzzRoundTrip(f, ParseResponse, "response", "equal") }
+func FuzzRequest(f *testing.F)   { fuzzRoundTrip(f, ParseRequest, "request", "adopting") }
+func FuzzResponse(f *testing.F)  { fuzzRoundTrip(f, ParseResponse, "response", "equal", "ground") }
 func FuzzOffer(f *testing.F)     { fuzzRoundTrip(f, ParseOffer, "offer") }
 func FuzzChallenge(f *testing.F) { fuzzRoundTrip(f, ParseChallenge, "challenge", "device", "refusal") }
 func FuzzAnswer(f *testing.F)    { fuzzRoundTrip(f, ParseAnswer, "answer", "recovery") }

@@ -55,6 +55,11 @@ const (
 	MaxInline = 256 << 10
 	// MaxInlineCommits bounds their number.
 	MaxInlineCommits = 1024
+	// MaxRows bounds the rows of the graph in one response, MaxOffers for how many
+	// databases it tells of a checkpoint: with the checkpoint, the commits inline and
+	// the frontiers they must fit a frame.
+	MaxRows   = 512 << 10
+	MaxOffers = 1
 	// MaxPeers and MaxPeerRecord bound the signed peer records of one team.
 	MaxPeers      = 256
 	MaxPeerRecord = 4 << 10

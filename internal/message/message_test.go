@@ -82,6 +82,29 @@ func sampleResponse() Response {
 	}}
 }
 
+// adoptRequest and adoptResponse are of a device that takes a checkpoint.
+func adoptRequest() Request {
+	return Request{Teams: []TeamRequest{{
+		Team: team(2), ChainHeads: []block.ID{id(3)}, DBs: []DBRequest{
+			{DB: db(4), Frontier: []byte{0x80}, Adopts: true},
+			{DB: db(5), Adopts: true, Rows: &RowsRequest{Checkpoint: id(6), From: 2048}},
+			{DB: db(6), Adopts: true, Rows: &RowsRequest{Checkpoint: id(7)}},
+		},
+	}}}
+}
+
+func adoptResponse() Response {
+	return Response{Teams: []TeamResponse{{
+		Team: team(2), Summary: b32(1), ChainHeads: []block.ID{id(3)}, DBs: []DBResponse{
+			{
+				DBHeads: DBHeads{DB: db(4), Heads: []block.ID{id(5)}, Digest: b32(6), Checkpoint: id(7)}, Frontier: []byte{0x80},
+				Inline: [][]byte{{0xbb}}, Offer: []byte{0xcc}, Rows: []byte{0xdd},
+			},
+			{DBHeads: DBHeads{DB: db(5), Heads: []block.ID{id(5)}, Digest: b32(6)}, Frontier: []byte{0x80}, Lacking: []block.ID{id(9)}, Floor: true},
+		},
+	}}}
+}
+
 func sampleAnswer(t testing.TB) Answer {
 	return Answer{
 		Device: device(1), BoxKey: boxKey(t, 1), Name: "bob", DeviceName: "laptop", R: b32(2),

@@ -29,6 +29,17 @@ type TeamRequest struct {
 type DBRequest struct {
 	DB       block.DBID `cbor:"1,keyasint"`
 	Frontier []byte     `cbor:"2,keyasint,omitempty"` // as in crdt; absent: nothing yet
+	// Adopts: the asker takes a checkpoint instead of the commits below it.
+	Adopts bool `cbor:"3,keyasint,omitempty"`
+	// Rows: it is taking one.
+	Rows *RowsRequest `cbor:"4,keyasint,omitempty"`
+}
+
+// RowsRequest asks for rows of the graph below a checkpoint that was offered, in the
+// order of arrival of the answering peer, from a place on.
+type RowsRequest struct {
+	Checkpoint block.ID `cbor:"1,keyasint"`
+	From       uint64   `cbor:"2,keyasint,omitempty"`
 }
 
 // Response answers a [Request]. A team that the answering peer does not serve to
@@ -60,6 +71,15 @@ type DBResponse struct {
 	Lacking  []block.ID `cbor:"7,keyasint,omitempty"` // commits the asker lacks, causal order
 	Inline   [][]byte   `cbor:"8,keyasint,omitempty"` // small ones of these, whole blocks, causal order
 	More     bool       `cbor:"9,keyasint,omitempty"` // Lacking is not all: ask again
+	// Offer is a checkpoint, a whole block, instead of what is lacking. Inline are the
+	// newest commits of its actors, as far as they fit.
+	Offer []byte `cbor:"10,keyasint,omitempty"`
+	// Rows are a chunk of rows of the graph, as in crdt: from the place asked for on, of
+	// an offer the first. None to a question for rows: the checkpoint is not known any
+	// more.
+	Rows []byte `cbor:"11,keyasint,omitempty"`
+	// Floor: some of Lacking lie below the answering peer's floor. Others may have them.
+	Floor bool `cbor:"12,keyasint,omitempty"`
 }
 
 // Summary returns one hash over all that sync compares of a team: its chain heads
@@ -132,6 +152,9 @@ func (t TeamRequest) check() error {
 		if len(d.Frontier) > MaxFrontier {
 			return bad("frontier of %d bytes, at most %d", len(d.Frontier), MaxFrontier)
 		}
+		if d.Rows != nil && d.Rows.Checkpoint.IsZero() {
+			return bad("rows of no checkpoint")
+		}
 	}
 	if err := checkReceipts(t.Receipts); err != nil {
 		return err
@@ -143,7 +166,7 @@ func (r Response) check() error {
 	if len(r.Teams) > MaxTeams {
 		return bad("response for %d teams, at most %d", len(r.Teams), MaxTeams)
 	}
-	inline := 0
+	inline, offers := 0, 0
 	for i, t := range r.Teams {
 		if i > 0 && bytes.Compare(r.Teams[i-1].Team[:], t.Team[:]) >= 0 {
 			return bad("teams not sorted")
@@ -154,6 +177,11 @@ func (r Response) check() error {
 		}
 		if inline += n; inline > MaxInline {
 			return bad("%d bytes of commits inline, at most %d", inline, MaxInline)
+		}
+		for _, d := range t.DBs {
+			if offers += one(len(d.Offer)+len(d.Rows) > 0); offers > MaxOffers {
+				return bad("more than %d checkpoints in one response", MaxOffers)
+			}
 		}
 	}
 	return nil
@@ -206,6 +234,12 @@ func checkDBResponses(dbs []DBResponse) (inline int, err error) {
 		if len(d.Lacking) > MaxLacking {
 			return 0, bad("%d commits lacking, at most %d", len(d.Lacking), MaxLacking)
 		}
+		if len(d.Offer) > block.MaxSize || len(d.Rows) > MaxRows {
+			return 0, bad("checkpoint of %d bytes with %d bytes of rows", len(d.Offer), len(d.Rows))
+		}
+		if len(d.Offer)+len(d.Rows) > 0 && (len(d.Lacking) > 0 || d.More) {
+			return 0, bad("a checkpoint, and yet what is lacking")
+		}
 		n, err := checkBlobs("commits", d.Inline, MaxInlineCommits, maxCommit, MaxInline)
 		if err != nil {
 			return 0, err
@@ -213,4 +247,11 @@ func checkDBResponses(dbs []DBResponse) (inline int, err error) {
 		inline += n
 	}
 	return inline, nil
+}
+
+func one(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
 }

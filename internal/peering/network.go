@@ -63,9 +63,11 @@ type Options struct {
 	Host     host.Host // borrowed: Close leaves it open
 	User     string    // how this device introduces itself when it joins
 	Device   string
-	Clock    func() time.Time
-	Rand     io.Reader
-	Log      *slog.Logger
+	// NoHistory: what lies below an adopted checkpoint is not fetched.
+	NoHistory bool
+	Clock     func() time.Time
+	Rand      io.Reader
+	Log       *slog.Logger
 }
 
 // Network is a ledger on a host. It is safe for concurrent use.
@@ -104,7 +106,9 @@ type Network struct {
 	wanted     map[pairing]time.Time                      // when a peer was asked for blocks of keys
 	cues       map[peer.ID]*cue                           // why connected peers are about to be pulled
 
-	healing atomic.Bool // damaged blocks are being fetched
+	takers  map[block.DBID]*taker // whose pull takes a checkpoint of a database; guarded by mu
+	past    atomic.Bool           // history below a checkpoint is being fetched
+	healing atomic.Bool           // damaged blocks are being fetched
 
 	ctx    context.Context // the network's lifetime: ends when Close is called
 	cancel context.CancelFunc
@@ -125,7 +129,7 @@ func Start(o Options) (*Network, error) {
 		tips:  map[block.DBID]map[block.Device][32]byte{}, blamed: map[peer.ID]bool{}, served: map[peer.ID]int{},
 		follows: make(chan *ledger.Chain, 64), dials: make(chan struct{}, 1), wanted: map[pairing]time.Time{},
 		told: map[block.TeamID]Removal{}, over: map[block.TeamID]bool{}, pleas: map[pairing]time.Time{},
-		showed: map[acquaintance]block.ID{}, cues: map[peer.ID]*cue{},
+		showed: map[acquaintance]block.ID{}, cues: map[peer.ID]*cue{}, takers: map[block.DBID]*taker{},
 	}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	if err := n.start(); err != nil {
@@ -304,6 +308,7 @@ func (n *Network) met(p peer.ID) {
 		n.plan(replicate.Connected{Peer: dev})
 		n.claimSoon()
 		n.Heal()
+		n.History()
 	case n.gate.former(p):
 		n.usher(p)
 	}

@@ -12,7 +12,6 @@ import (
 	"github.com/libp2p/go-libp2p/core/protocol"
 
 	"github.com/toftdb/toft/block"
-	"github.com/toftdb/toft/crdt"
 	"github.com/toftdb/toft/internal/ledger"
 	"github.com/toftdb/toft/internal/message"
 	"github.com/toftdb/toft/internal/planted"
@@ -84,12 +83,13 @@ func (n *Network) pullTeams(ctx context.Context, p peer.ID, s network.Stream, ne
 		if c := n.ledger.Chain(id); c != nil {
 			q := message.TeamRequest{Team: id}
 			if id == lead {
-				q = c.Request()
+				q = n.request(p, c)
 			}
 			q.Summary, q.Receipts = c.Summary(), n.riders(c, p, &room)
 			req.Teams = append(req.Teams, q)
 		}
 	}
+	defer n.leaveGround(p)
 	resp, err := ask(s, req)
 	if err != nil {
 		return false, err
@@ -132,6 +132,7 @@ func (n *Network) pullTeam(ctx context.Context, p peer.ID, s network.Stream, c *
 			n.announceAll(c)
 		}
 	}()
+	progressed = n.takeReady(ctx, p, c)
 	for range maxRounds {
 		if t == nil {
 			if t, err = n.askTeam(ctx, p, s, c); t == nil {
@@ -151,6 +152,10 @@ func (n *Network) pullTeam(ctx context.Context, p peer.ID, s network.Stream, c *
 			}
 			if d.Damage() != nil {
 				continue // takes nothing; the other databases go on
+			}
+			ground, err := n.takeGround(ctx, p, d, db)
+			if commits += ground; err != nil {
+				return progressed || links+commits > 0, err
 			}
 			got, err := n.take(ctx, p, d, db)
 			commits += got
@@ -174,7 +179,7 @@ func (n *Network) pullTeam(ctx context.Context, p peer.ID, s network.Stream, c *
 
 // askTeam asks for everything of a team that is lacking; nil if there is no answer.
 func (n *Network) askTeam(ctx context.Context, p peer.ID, s network.Stream, c *ledger.Chain) (*message.TeamResponse, error) {
-	resp, err := ask(s, message.Request{Teams: []message.TeamRequest{c.Request()}})
+	resp, err := ask(s, message.Request{Teams: []message.TeamRequest{n.request(p, c)}})
 	if err != nil || len(resp.Teams) != 1 || resp.Teams[0].Team != c.ID() {
 		return nil, err
 	}
@@ -399,55 +404,3 @@ func (n *Network) answer(p peer.ID, req message.Request) message.Response {
 // nothingYet is the summary of a device that holds nothing of a team: what a
 // joiner says, who has no chain heads to name.
 func nothingYet() [32]byte { return message.Summary(nil, nil) }
-
-// teamView and replicaView are what the decisions of sync see of a ledger.
-type teamView struct {
-	*ledger.Chain
-	l *ledger.Ledger
-}
-
-func (t teamView) Replicas() (out []replicate.Replica) {
-	for _, d := range t.Databases() {
-		out = append(out, replicaView{d})
-	}
-	return out
-}
-
-func (t teamView) Replica(id block.DBID) (replicate.Replica, bool) {
-	d := t.l.Database(id)
-	return replicaView{d}, d != nil && d.Team() == t.Chain
-}
-
-func (t teamView) Stored(id block.ID) ([]byte, error) {
-	u, err := t.l.Stored(id)
-	if err != nil {
-		return nil, err
-	}
-	return u.Data(), nil
-}
-
-type replicaView struct{ *ledger.Database }
-
-func (d replicaView) Standing() message.DBHeads { return d.Heads() }
-
-func (d replicaView) Since(frontier []byte) (ours []byte, lacking []block.ID, err error) {
-	theirs, err := crdt.ParseFrontier(frontier)
-	if err != nil {
-		return nil, nil, err
-	}
-	err = d.View(func(r *crdt.Replica) error {
-		ours, lacking = r.Frontier().Encode(), r.Since(theirs)
-		return nil
-	})
-	return ours, lacking, err
-}
-
-func (d replicaView) Covers(frontier []byte) bool {
-	theirs, err := crdt.ParseFrontier(frontier)
-	if err != nil {
-		return true
-	}
-	covered := true
-	_ = d.View(func(r *crdt.Replica) error { covered = r.Covers(theirs); return nil })
-	return covered
-}

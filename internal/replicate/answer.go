@@ -30,16 +30,29 @@ type Replica interface {
 	// Covers reports whether everything an encoded frontier names is here; what
 	// cannot be read names nothing.
 	Covers(frontier []byte) bool
+	// Below reports whether a commit lies below the floor and its block is not here.
+	Below(commit block.ID) bool
+	// Weight tells what it costs to send all that is here.
+	Weight() Weight
+	// Ground returns a checkpoint of what is here, or nearly so; false: there is none
+	// that would count for others.
+	Ground() (Ground, bool)
+	// Rows returns a chunk of rows of the graph below a checkpoint that Ground returned,
+	// from a place on; nil: it is not known any more, or there are no more.
+	Rows(checkpoint block.ID, from uint64) []byte
 }
 
 // Room is what is left in one response, over all its teams and databases.
 type Room struct {
-	Bytes int // of commits inline
-	IDs   int // of commits lacking: a frame holds those of one large database
+	Bytes   int // of commits inline
+	IDs     int // of commits lacking: a frame holds those of one large database
+	Grounds int // checkpoints or rows: a frame holds those of one
 }
 
 // NewRoom returns the room of a response with nothing in it.
-func NewRoom() Room { return Room{Bytes: message.MaxInline, IDs: message.MaxLacking} }
+func NewRoom() Room {
+	return Room{Bytes: message.MaxInline, IDs: message.MaxLacking, Grounds: message.MaxOffers}
+}
 
 // Compares reports whether a request only compares summaries: it names nothing
 // that an answer could be measured by. A joiner, who holds nothing at all, has
@@ -75,9 +88,9 @@ func Answer(t Team, q message.TeamRequest, left *Room) (message.TeamResponse, er
 	if r.MoreLinks || t.Provisional() && !planted.Bug("sync-provisional-speaks") {
 		return r, nil // chain before data; and nothing of ours before the join is confirmed
 	}
-	asked := map[block.DBID][]byte{}
+	asked := map[block.DBID]message.DBRequest{}
 	for _, db := range q.DBs {
-		asked[db.DB] = db.Frontier
+		asked[db.DB] = db
 	}
 	for _, d := range t.Replicas() {
 		stands := d.Standing()
@@ -88,12 +101,17 @@ func Answer(t Team, q message.TeamRequest, left *Room) (message.TeamResponse, er
 	return r, nil
 }
 
-// answerDB says what a holder of an encoded frontier lacks of one database.
-func answerDB(t Team, d Replica, stands message.DBHeads, frontier []byte, left *Room) (r message.DBResponse, err error) {
+// answerDB says what a holder of an encoded frontier lacks of one database: a
+// checkpoint to begin with if the asker takes one, else commits.
+func answerDB(t Team, d Replica, stands message.DBHeads, q message.DBRequest, left *Room) (r message.DBResponse, err error) {
 	r.DBHeads = stands
-	if r.Frontier, r.Lacking, err = d.Since(frontier); err != nil {
+	if ground(t, d, q, left, &r) {
+		return r, nil
+	}
+	if r.Frontier, r.Lacking, err = d.Since(q.Frontier); err != nil {
 		return r, err
 	}
+	r.Floor = len(r.Lacking) > 0 && d.Below(r.Lacking[0])
 	if len(r.Lacking) > left.IDs {
 		r.Lacking, r.More = r.Lacking[:left.IDs], true
 	}

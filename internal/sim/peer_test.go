@@ -43,6 +43,11 @@ func (r replica) Covers(frontier []byte) bool {
 	return err != nil || r.d.rep.Covers(f)
 }
 
+func (r replica) Below(block.ID) bool              { return false }
+func (r replica) Weight() replicate.Weight         { return replicate.Weight{} }
+func (r replica) Ground() (replicate.Ground, bool) { return replicate.Ground{}, false }
+func (r replica) Rows(block.ID, uint64) []byte     { return nil }
+
 // plan hands an event to the planner and carries out what it says.
 func (d *device) plan(e replicate.Event) {
 	if d.rep == nil {

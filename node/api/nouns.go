@@ -191,6 +191,10 @@ type DBInfo struct {
 	Docs    int64    `json:"docs"`
 	Bytes   int64    `json:"bytes"`
 	Indexes []string `json:"indexes"`
+	// Unaudited is the device whose word it is that the documents are what was written:
+	// the database began at its checkpoint, and the history below is not here. Empty
+	// once it is, and agrees.
+	Unaudited string `json:"unaudited,omitzero"`
 }
 
 // PutResult is what a write made. Commit is empty where there was nothing to
