@@ -3,8 +3,6 @@ package block
 import (
 	"errors"
 	"fmt"
-
-	"github.com/toftdb/toft/internal/wire"
 )
 
 // Kind says what a block is.
@@ -178,11 +176,13 @@ func (k Kind) maxSize() int {
 
 // Authenticated returns A, the canonical header with the full team and generation
 // ids: the associated data of the sealing, and the front of what is signed.
-func (h Header) Authenticated() []byte { return wire.Must(h.clear(true)) }
+func (h Header) Authenticated() []byte { return h.append(nil, true) }
 
 // SignedBytes returns A ‖ body, what a block's signature covers. A is one CBOR
 // value, so the border between the two is not open to choice.
-func (h Header) SignedBytes(body []byte) []byte { return append(h.Authenticated(), body...) }
+func (h Header) SignedBytes(body []byte) []byte {
+	return append(h.append(make([]byte, 0, h.size()+len(body)), true), body...)
+}
 
 // New puts a block together. sig must be given exactly for signed kinds.
 func New(h Header, body []byte, sig *Signature) (*Block, error) {
@@ -192,10 +192,10 @@ func New(h Header, body []byte, sig *Signature) (*Block, error) {
 	if (sig != nil) != h.Kind.Signed() {
 		return nil, fmt.Errorf("%w: kind %d and signature do not fit", ErrMalformed, h.Kind)
 	}
-	head := wire.Must(h.clear(false))
-	data := make([]byte, 0, len(head)+len(body)+64)
-	data = append(append(data, head...), body...)
-	b := &Block{Header: h, Body: data[len(head):len(data):len(data)]}
+	data := h.append(make([]byte, 0, h.size()+len(body)+64), false)
+	head := len(data)
+	data = append(data, body...)
+	b := &Block{Header: h, Body: data[head:len(data):len(data)]}
 	if sig != nil {
 		b.Signature = *sig
 		data = append(data, sig[:]...)

@@ -43,13 +43,36 @@ type Commit struct {
 // error wraps [ErrMalformed]: no replica takes such a commit, so nothing honest is
 // built on it.
 func ParseCommit(b *block.Block, plain []byte) (*Commit, error) {
-	h := b.Header
-	if h.Kind != block.KindCommit {
-		return nil, malformed("block %s is no commit", b.ID)
-	}
 	body, err := decodeBody(plain)
 	if err != nil {
 		return nil, fmt.Errorf("commit %s: %w", b.ID, err)
+	}
+	c, err := newCommit(b, body)
+	if err == nil && c.opBlocks == 0 { // else when the blocks are filled in
+		err = c.decode()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("commit %s: %w", b.ID, err)
+	}
+	return c, nil
+}
+
+// Commit returns what [ParseCommit] reads from the block that a draft was sealed
+// into, without reading it: of what was just made nothing has to be checked.
+func (d *Draft) Commit(b *block.Block) (*Commit, error) {
+	c, err := newCommit(b, d.body)
+	if err != nil {
+		return nil, fmt.Errorf("own commit %s: %w", b.ID, err)
+	}
+	return c, nil
+}
+
+// newCommit puts a commit together, its operations not yet decoded, and holds the
+// body against the header.
+func newCommit(b *block.Block, body *body) (*Commit, error) {
+	h := &b.Header
+	if h.Kind != block.KindCommit {
+		return nil, malformed("block %s is no commit", b.ID)
 	}
 	c := &Commit{
 		ID: b.ID, DB: h.DB, Generation: h.Generation, Seat: h.Seat,
@@ -59,10 +82,7 @@ func ParseCommit(b *block.Block, plain []byte) (*Commit, error) {
 		links: h.Links[h.Parents:], secret: body.secret, opBlocks: body.opBlocks, values: body.values, inline: body.ops,
 	}
 	c.ctx = opContext{dot: Dot{c.Actor, c.Seq}, time: c.Time, actors: append([]block.Actor{c.Actor}, body.actors...), links: c.links}
-	if err := c.check(body); err != nil {
-		return nil, fmt.Errorf("commit %s: %w", b.ID, err)
-	}
-	return c, nil
+	return c, c.check(body)
 }
 
 // check holds the body against the header.
@@ -80,10 +100,7 @@ func (c *Commit) check(body *body) error {
 		return malformed("a linked block is named twice")
 	}
 	c.blocks, c.cells = make([][]byte, c.opBlocks), make([][]byte, c.values)
-	if c.opBlocks > 0 {
-		return nil // when the blocks are filled in
-	}
-	return c.decode()
+	return nil
 }
 
 // checkParents resolves the actors of the parents and finds prev among them.

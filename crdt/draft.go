@@ -75,6 +75,8 @@ type Draft struct {
 	Plain   []byte
 	Seq     uint64
 	Time    wire.Time
+
+	body *body // of Plain
 }
 
 // Linked is a block a draft links: one to be sealed, or (Plain nil) one that
@@ -102,6 +104,11 @@ func (r *Replica) Draft(a Author, requests [][]Write) (*Draft, [][]Result, []err
 		}
 		return nil, results, errs
 	}
+	n := 0
+	for _, writes := range requests {
+		n += len(writes)
+	}
+	d.works = make(map[string]*draftDoc, min(n, MaxOps))
 	for i, writes := range requests {
 		results[i], errs[i] = d.request(writes)
 	}
@@ -148,19 +155,38 @@ type drafting struct {
 	roots   map[[32]byte]block.ID
 	values  map[[32]byte][]byte
 	staged  *staged
-	revs    map[string]string // of what is staged, by id; made when first asked
-	failed  error             // fails the whole draft
+	fresh   freshWriter
+	failed  error // fails the whole draft
 }
 
 // draftDoc is a document under work, with the writes that made it so: if a later
 // request fails half way, they are done again from the base.
 type draftDoc struct {
 	id     string
-	w      *work
-	was    kept // the base; its entry is what w works on
+	w      *work  // nil: nothing is kept, and nothing was done but what fresh says
+	fresh  *fresh // the document that a put made of nothing; w goes before
+	was    kept   // the base; its entry is what w works on
 	log    []Write
-	marked int // length of log when the present request began; −1: not touched by it
+	first  [1]Write // of log
+	marked int      // length of log when the present request began; −1: not touched by it
+	rev    string   // after the draft, if it changes
+	staged bool     // it does
 }
+
+// work returns the working copy, to which it takes what was done without one.
+func (d *drafting) work(x *draftDoc) (*work, error) {
+	if x.w != nil {
+		return x.w, nil
+	}
+	x.was.e = &entry{}
+	x.w = newWork(x.was.e, d, d.ctx.dot, d.ctx.time)
+	if x.fresh == nil {
+		return x.w, nil
+	}
+	return x.w, x.w.put(x.log[0].Body)
+}
+
+func (x *draftDoc) visible() bool { return x.w != nil && x.w.visible() || x.w == nil && x.fresh != nil }
 
 func (d *drafting) value(f ref, link *block.ID) ([]byte, error) {
 	if b, ok := d.values[f.hash]; ok {
@@ -180,7 +206,7 @@ func (r *Replica) newDrafting(a Author, heads []block.ID) (*drafting, error) {
 	if len(a.TeamHeads) == 0 || len(a.TeamHeads) > MaxTeamHeads || !a.Time.Valid() {
 		return nil, fmt.Errorf("author without a time or with %d team heads", len(a.TeamHeads))
 	}
-	d := &drafting{r: r, parents: heads, table: newActorTable(a.Actor), works: map[string]*draftDoc{}}
+	d := &drafting{r: r, parents: heads, table: newActorTable(a.Actor)}
 	team := slices.Clone(a.TeamHeads)
 	slices.SortFunc(team, compareIDs)
 	d.body = body{incarnation: a.Actor.Incarnation, seq: 1, team: slices.Compact(team), time: a.Time, void: r.draftVoid()}
@@ -249,13 +275,17 @@ func (d *drafting) undo() {
 	}
 }
 
-// begin gives a document a fresh working copy.
+// begin gives a document a fresh working copy, if anything is kept of it.
 func (d *drafting) begin(x *draftDoc) error {
 	k, err := d.r.load(x.id)
-	if err == nil {
-		x.was, x.w = k, newWork(k.e, d, d.ctx.dot, d.ctx.time)
+	if err != nil {
+		return err
 	}
-	return err
+	x.was, x.w, x.fresh = k, nil, nil
+	if k.e != nil {
+		x.w = newWork(k.e, d, d.ctx.dot, d.ctx.time)
+	}
+	return nil
 }
 
 // write runs one write on its document's working copy.
@@ -269,6 +299,7 @@ func (d *drafting) write(w Write) (Result, error) {
 			return Result{}, fmt.Errorf("more than %d documents in one commit", MaxOps)
 		}
 		x = &draftDoc{id: w.ID, marked: -1}
+		x.log = x.first[:0]
 		if err := d.begin(x); err != nil {
 			return Result{}, err
 		}
@@ -313,7 +344,7 @@ func named2(id string, err error) error {
 
 // allowed checks the conditions of a write.
 func (d *drafting) allowed(x *draftDoc, w Write) error {
-	if w.IfAbsent && x.w.visible() {
+	if w.IfAbsent && x.visible() {
 		return fmt.Errorf("%w: %.80q", ErrExists, w.ID)
 	}
 	if w.IfRev == "" {
@@ -331,41 +362,54 @@ func (d *drafting) allowed(x *draftDoc, w Write) error {
 
 // run does a write and remembers it.
 func (d *drafting) run(x *draftDoc, w Write) (Result, error) {
-	var err error
-	switch w.Verb {
-	case Put:
-		if err = d.sameFiles(x.w, w.Body); err == nil {
-			err = x.w.put(w.Body)
+	if w.Verb == Put && x.w == nil && x.fresh == nil && len(w.Files) == 0 {
+		if x.fresh = d.fresh.write(w.Body, &d.ctx); x.fresh != nil {
+			x.log = append(x.log, w)
+			return Result{ID: w.ID, Changed: true}, nil
 		}
-	case Patch:
-		if _, ok := w.Body[keyFiles]; ok {
-			err = badDoc([]string{keyFiles}, "files are written with file operations")
-		} else {
-			err = x.w.patch(w.Body)
-		}
-	case Delete:
-		err = x.w.del()
-	case Restore:
-		err = x.w.restore()
-	case Purge:
-		x.w.purge()
-	default:
-		err = fmt.Errorf("unknown verb %d", w.Verb)
+	}
+	copied, err := d.work(x)
+	if err == nil {
+		err = d.do(copied, w)
 	}
 	if err == nil {
-		err = d.files(x.w, w.Files)
+		err = d.files(copied, w.Files)
 	}
 	if err == nil && (w.Verb == Put || w.Verb == Patch || planted.Bug("crdt-too-large-to-delete")) {
 		err = d.fits(x, w.Verb)
 	}
 	if err == nil {
-		err = x.w.failed
+		err = copied.failed
 	}
 	if err != nil {
 		return Result{}, d.explain(w.ID, err)
 	}
 	x.log = append(x.log, w)
-	return Result{ID: w.ID, Changed: x.w.touched}, nil
+	return Result{ID: w.ID, Changed: copied.touched}, nil
+}
+
+// do runs a verb on a working copy.
+func (d *drafting) do(x *work, w Write) error {
+	switch w.Verb {
+	case Put:
+		if err := d.sameFiles(x, w.Body); err != nil {
+			return err
+		}
+		return x.put(w.Body)
+	case Patch:
+		if _, ok := w.Body[keyFiles]; ok {
+			return badDoc([]string{keyFiles}, "files are written with file operations")
+		}
+		return x.patch(w.Body)
+	case Delete:
+		return x.del()
+	case Restore:
+		return x.restore()
+	case Purge:
+		x.purge()
+		return nil
+	}
+	return fmt.Errorf("unknown verb %d", w.Verb)
 }
 
 func (d *drafting) explain(id string, err error) error {
@@ -399,18 +443,12 @@ func (d *drafting) fits(x *draftDoc, verb Verb) error {
 
 // rev returns the revision of a document after the draft.
 func (d *drafting) rev(id string) string {
-	if d.staged != nil && d.revs == nil {
-		d.revs = make(map[string]string, len(d.staged.updates))
-		for i := range d.staged.updates {
-			u := &d.staged.updates[i]
-			d.revs[u.id] = u.rev()
-		}
+	x, ok := d.works[id]
+	switch {
+	case !ok:
+		return ""
+	case x.staged:
+		return x.rev
 	}
-	if rev, ok := d.revs[id]; ok {
-		return rev
-	}
-	if x, ok := d.works[id]; ok {
-		return d.r.rev(id, &x.was)
-	}
-	return ""
+	return d.r.rev(x.id, &x.was)
 }

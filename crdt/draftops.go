@@ -75,7 +75,14 @@ func (d *drafting) finish() (*Draft, error) {
 	ops := make([]op, 0, len(d.order))
 	changed := make([]*draftDoc, 0, len(d.order))
 	for _, x := range d.order {
-		if o := x.w.op(x.id, d.table); o != nil {
+		var o *op
+		switch {
+		case x.w != nil:
+			o = x.w.op(x.id, d.table)
+		case x.fresh != nil:
+			o = &op{id: x.id, fresh: x.fresh}
+		}
+		if o != nil {
 			ops, changed = append(ops, *o), append(changed, x)
 		}
 	}
@@ -93,7 +100,7 @@ func (d *drafting) finish() (*Draft, error) {
 	}
 	d.staged = &staged{acc: d.r.acc, updates: make([]update, 0, len(ops))}
 	for _, x := range changed {
-		d.r.stageEntry(d.staged, x.id, &x.was, x.w.result())
+		d.stage(x)
 	}
 	d.body.digest, d.body.hasDigest = d.staged.acc.digest(), true
 	if len(blocks) == 0 && !d.staged.unsealed {
@@ -101,6 +108,19 @@ func (d *drafting) finish() (*Draft, error) {
 		d.r.pending = d.staged
 	}
 	return d.draft(append(blocks, links...)), nil
+}
+
+// stage notes the new entry of a document and its revision.
+func (d *drafting) stage(x *draftDoc) {
+	n := len(d.staged.updates)
+	if x.w == nil {
+		d.r.stageFresh(d.staged, x.id, x.fresh.entry)
+	} else {
+		d.r.stageEntry(d.staged, x.id, &x.was, x.w.result())
+	}
+	if x.staged = len(d.staged.updates) > n; x.staged {
+		x.rev = d.staged.updates[n].rev
+	}
 }
 
 // number sorts the actor table and renumbers what names it.
@@ -121,7 +141,7 @@ func (d *drafting) draft(links []Linked) *Draft {
 		d.number(nil)
 	}
 	d.body.actors = d.table.list[1:]
-	return &Draft{Parents: d.parents, Links: links, Plain: d.body.encode(), Seq: d.body.seq, Time: d.body.time}
+	return &Draft{Parents: d.parents, Links: links, Plain: d.body.encode(), Seq: d.body.seq, Time: d.body.time, body: &d.body}
 }
 
 // outOfLine collects what the operations link, values before files, each once. Link numbers count from the first value.

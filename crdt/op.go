@@ -21,6 +21,7 @@ type op struct {
 	drops  []opDrop
 	totals []opTotal
 	clears []opClear
+	fresh  *fresh // while drafting: the rest of it, written already
 }
 
 type opSet struct {

@@ -18,6 +18,9 @@ import "slices"
 // author. Every row is used, and an operation does something.
 
 func (o *op) append(b []byte) []byte {
+	if o.fresh != nil {
+		return o.fresh.append(b, o.id)
+	}
 	n := uint64(1)
 	for _, present := range []bool{
 		len(o.rows) > 0, len(o.sets) > 0, o.life != 0, len(o.drops) > 0,

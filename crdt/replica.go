@@ -335,13 +335,18 @@ func (r *Replica) letGo(h *held) {
 	h.Parents = slices.Clone(h.Parents) // the block they came in may go
 }
 
-// hold checks a commit against its past and wraps it for the graph.
+// hold checks a commit against its past and wraps it for the graph. One that was
+// drafted here, on the same parents, names nothing that its author had not seen, and
+// need not be decoded.
 func (r *Replica) hold(c *Commit, v Validity) (*held, error) {
 	h, err := r.place(c)
 	if err != nil {
 		return nil, fmt.Errorf("commit %s: %w", c.ID, err)
 	}
-	h.validity, h.ops = v, c.operations()
+	if h.validity = v; r.pending.of(c) {
+		return h, nil
+	}
+	h.ops = c.operations()
 	for i := range h.ops {
 		if err := r.checkRefs(h, &h.ops[i]); err != nil {
 			return nil, fmt.Errorf("commit %s: %w", c.ID, err)

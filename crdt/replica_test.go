@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"testing"
 
@@ -80,6 +81,7 @@ func (s *site) sealed(d *Draft, a Author) *Commit {
 	if err != nil {
 		s.t.Fatalf("own commit: %v", err)
 	}
+	s.sameUnread(c, d, b)
 	for id, plain := range fill {
 		if err := c.Fill(id, plain); err != nil {
 			s.t.Fatalf("own commit: %v", err)
@@ -92,6 +94,25 @@ func (s *site) sealed(d *Draft, a Author) *Commit {
 		}
 	}
 	return c
+}
+
+// sameUnread: a draft's own commit is what everybody else reads from the block.
+func (s *site) sameUnread(read *Commit, d *Draft, b *block.Block) {
+	if d.body == nil || string(d.body.encode()) != string(d.Plain) || d.body.opBlocks > 0 {
+		return // made or changed by hand, or to be filled in first
+	}
+	own, err := d.Commit(b)
+	if err != nil {
+		s.t.Fatalf("own commit: %v", err)
+	}
+	parsed := *read
+	own.ops, parsed.ops = own.operations(), read.operations()
+	own.inline, parsed.inline = slices.Clip(own.inline), slices.Clip(parsed.inline)
+	if !reflect.DeepEqual(*own, parsed) {
+		s.t.Fatalf("own commit differs from what is read:\n%+v\n%+v", *own, parsed)
+	}
+	own.ops = nil
+	*read = *own // taken without having been decoded, as a node does
 }
 
 // try drafts one request and adds the commit, nil if nothing changes.

@@ -31,27 +31,21 @@ type update struct {
 	id       string
 	rec      record
 	alive    bool
-	n        int64
-	hash     [8]byte
-	had, was bool // something was kept; it was alive
-}
-
-// rev returns the revision after the update.
-func (u *update) rev() string {
-	if u.rec.entry == nil {
-		return ""
-	}
-	return revision(u.n, u.hash[:])
+	rev      string // after it; empty if nothing is kept
+	had, was bool   // something was kept; it was alive
 }
 
 // stage applies the operations of a commit.
-func (r *Replica) stage(h *held) (*staged, error) {
-	s := &staged{acc: r.acc, updates: make([]update, 0, len(h.ops))}
-	for i := range h.ops {
-		o := &h.ops[i]
+func (r *Replica) stage(h *held, ctx *opContext, ops []op) (*staged, error) {
+	s := &staged{acc: r.acc, updates: make([]update, 0, len(ops))}
+	for i := range ops {
+		o := &ops[i]
 		k, err := r.load(o.id)
 		if err == nil {
-			err = r.apply(k.e, h, &h.ctx, o)
+			if k.e == nil {
+				k.e = &entry{}
+			}
+			err = r.apply(k.e, h, ctx, o)
 		}
 		if err != nil {
 			return nil, err
@@ -74,12 +68,12 @@ func (r *Replica) apply(e *entry, h *held, ctx *opContext, o *op) error {
 // kept is a record taken apart. What is done to the entry does not change the rest.
 type kept struct {
 	rec   record
-	e     *entry
+	e     *entry // nil: nothing is kept
 	n     int64
 	alive bool
 }
 
-// load reads a document and takes it apart; nothing kept is an empty entry.
+// load reads a document and takes it apart.
 func (r *Replica) load(id string) (kept, error) {
 	rec, err := r.docs.get(id)
 	if err != nil {
@@ -89,6 +83,9 @@ func (r *Replica) load(id string) (kept, error) {
 }
 
 func (rec record) open(id string) (kept, error) {
+	if rec.entry == nil {
+		return kept{}, nil
+	}
 	e, err := rec.decode()
 	if err != nil {
 		return kept{}, fmt.Errorf("document %.80q: %w", id, err)
@@ -103,6 +100,13 @@ func (r *Replica) rev(id string, k *kept) string {
 	}
 	x := r.keys.Expand(digestInput(nil, id, k.rec.entry))
 	return revision(k.n, x[:])
+}
+
+// stageFresh notes the entry of a document of which nothing was kept.
+func (r *Replica) stageFresh(s *staged, id string, entry []byte) {
+	x := r.keys.Expand(digestInput(make([]byte, 0, len(entry)+len(id)+8), id, entry))
+	s.acc.add(&x)
+	s.updates = append(s.updates, update{id: id, rec: record{entry: entry}, alive: true, rev: revision(1, x[:])})
 }
 
 // stageEntry notes the new entry of a document, if it differs from what was kept.
@@ -123,7 +127,7 @@ func (r *Replica) stageEntry(s *staged, id string, old *kept, e *entry) {
 		s.acc.add(&x)
 		var all bool
 		u.rec.links, all = e.refs()
-		u.hash, u.n, u.alive = [8]byte(x[:8]), e.revision(), e.alive()
+		u.rev, u.alive = revision(e.revision(), x[:]), e.alive()
 		s.unsealed = s.unsealed || !all
 	}
 	s.updates = append(s.updates, u)
@@ -134,16 +138,21 @@ func digestInput(b []byte, id string, entry []byte) []byte {
 	return append(appendText(appendHead(b, majorArray, 2), id), entry...)
 }
 
-// fits reports whether a commit, already in the graph, is the one that was drafted
-// here. A draft is forgotten as soon as the state changes, and equal parents mean
-// the same past.
-func (s *staged) fits(r *Replica, h *held) bool {
-	if s == nil || h.void != "" || len(h.blocks) > 0 {
+// of reports whether a commit is the one that was drafted here. Equal parents mean the
+// same past.
+func (s *staged) of(c *Commit) bool {
+	if s == nil || len(c.blocks)+len(c.cells) > 0 {
 		return false
 	}
 	d := s.drafted
-	return slices.Equal(r.heads, []block.ID{h.ID}) && slices.Equal(d.parents, h.Parents) && d.ctx.dot == h.ctx.dot &&
-		d.ctx.time == h.Time && slices.Equal(d.ctx.actors, h.ctx.actors) && bytes.Equal(d.ops, h.inline)
+	return slices.Equal(d.parents, c.Parents) && d.ctx.dot == c.ctx.dot && d.ctx.time == c.Time &&
+		slices.Equal(d.ctx.actors, c.ctx.actors) && bytes.Equal(d.ops, c.inline)
+}
+
+// fits reports whether a commit, already in the graph, is the one that was drafted
+// here, and leads to what is staged. A draft is forgotten as soon as the state changes.
+func (s *staged) fits(r *Replica, h *held) bool {
+	return s.of(&h.Commit) && h.void == "" && slices.Equal(r.heads, []block.ID{h.ID})
 }
 
 // install makes staged records the state and tells what changed. h is the commit
@@ -158,7 +167,7 @@ func (r *Replica) install(s *staged, h *held) []Change {
 	for i := range s.updates {
 		u := &s.updates[i]
 		r.docs.set(u)
-		row := feedRow{id: u.id, rev: u.rev(), deleted: !u.alive, at: at}
+		row := feedRow{id: u.id, rev: u.rev, deleted: !u.alive, at: at}
 		row.pos = r.feed.push(row)
 		changes = append(changes, r.change(&row))
 	}

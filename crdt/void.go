@@ -185,7 +185,11 @@ func (r *Replica) play(h *held) ([]Change, error) {
 	if p := r.pending; p.fits(r, h) {
 		return r.install(p, h), nil
 	}
-	s, err := r.stage(h)
+	ops, ctx, err := r.operations(h)
+	if err != nil {
+		return nil, err
+	}
+	s, err := r.stage(h, ctx, ops)
 	if err != nil {
 		return nil, err
 	}

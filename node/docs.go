@@ -233,26 +233,23 @@ func toWrite(w api.Write) (crdt.Write, error) {
 	if err != nil {
 		return out, err
 	}
-	body := make(crdt.Doc, len(doc))
-	for k, v := range doc {
-		switch k {
-		case "_id":
-			id, ok := v.(string)
-			if !ok || out.ID != "" && out.ID != id {
-				return out, api.ErrBadDocument.With(fmt.Sprintf("_id of the document is %v, the id given is %q", v, out.ID), "give the id once")
-			}
-			out.ID = id
-		case "_rev":
-			rev, ok := v.(string)
-			if !ok || out.IfRev != "" && out.IfRev != rev {
-				return out, api.ErrBadDocument.With("_rev is not the revision given", "give the revision once")
-			}
-			out.IfRev = rev
-		default:
-			body[k] = v
+	if v, given := doc["_id"]; given {
+		id, ok := v.(string)
+		if !ok || out.ID != "" && out.ID != id {
+			return out, api.ErrBadDocument.With(fmt.Sprintf("_id of the document is %v, the id given is %q", v, out.ID), "give the id once")
 		}
+		out.ID = id
 	}
-	out.Body = body
+	if v, given := doc["_rev"]; given {
+		rev, ok := v.(string)
+		if !ok || out.IfRev != "" && out.IfRev != rev {
+			return out, api.ErrBadDocument.With("_rev is not the revision given", "give the revision once")
+		}
+		out.IfRev = rev
+	}
+	delete(doc, "_id")
+	delete(doc, "_rev")
+	out.Body = crdt.Doc(doc)
 	if out.ID == "" {
 		id, err := uuid.NewV7()
 		if err != nil {

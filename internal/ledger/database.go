@@ -33,6 +33,7 @@ type Database struct {
 	writing  sync.Mutex
 	arrival  uint64 // number of the next commit on disk; changed under mu too
 	lastTime wire.Time
+	batch    store.Batch // of our own commits, used again and again
 	actor    block.Actor
 	awaited  map[block.ID]struct{} // data heads of cuts that are not here yet
 
@@ -75,9 +76,10 @@ type Database struct {
 	left  bool       // it is open in another team now; guarded by writing
 	held  bool       // it is being moved; guarded by writing
 
-	inbox    chan *request
+	turn     chan struct{} // holds one while somebody writes
+	inbox    chan *request // to whoever has the turn; not buffered
 	stop     chan struct{} // closed when it opens in another team
-	gone     chan struct{} // closed when the writer has left
+	gone     chan struct{} // closed when nobody writes any more
 	watchers *watchers
 	bytes    atomic.Int64 // of commits held
 
@@ -86,17 +88,14 @@ type Database struct {
 	alarms atomic.Pointer[error] // the last digest that did not agree
 }
 
-// inboxSize is how many writers may wait for the group commit in progress.
-const inboxSize = 1024
-
-// openDatabase replays a database from disk and starts its writer.
+// openDatabase replays a database from disk and opens it to writers.
 func (n *Ledger) openDatabase(c *Chain, id block.DBID) (*Database, error) {
 	keys, err := n.keys.Database(id)
 	if err != nil {
 		return nil, err
 	}
 	d := &Database{
-		n: n, team: c, id: id, inbox: make(chan *request, inboxSize), stop: make(chan struct{}), gone: make(chan struct{}), watchers: newWatchers(), awaited: map[block.ID]struct{}{},
+		n: n, team: c, id: id, turn: make(chan struct{}, 1), inbox: make(chan *request), stop: make(chan struct{}), gone: make(chan struct{}), watchers: newWatchers(), awaited: map[block.ID]struct{}{},
 		functions: keys,
 	}
 	d.disk = &disk{d: d}
@@ -109,7 +108,8 @@ func (n *Ledger) openDatabase(c *Chain, id block.DBID) (*Database, error) {
 		d.damage.Store(&err)
 		n.o.Log.Error("database cannot be read", "db", id, "err", err)
 	}
-	n.wg.Go(d.writeLoop)
+	d.turn <- struct{}{}
+	n.wg.Go(d.keepTurns)
 	return d, nil
 }
 

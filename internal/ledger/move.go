@@ -268,8 +268,8 @@ type moveRecord struct {
 const maxMoveRecord = 1 << 20
 
 // reissue writes the effect of this device's own commits that are outside the base
-// again: they were acknowledged, and would be lost. It is the first thing the writer
-// does.
+// again: they were acknowledged, and would be lost. It is done before anybody
+// writes.
 func (d *Database) reissue() {
 	if d.base == nil || d.Damage() != nil {
 		return

@@ -15,7 +15,8 @@ import (
 // request is one caller's atomic set of writes, waiting for the group commit.
 type request struct {
 	writes  []crdt.Write
-	done    chan struct{}
+	size    int           // estimated
+	done    chan struct{} // nil: its caller writes it itself
 	written Written
 	err     error
 }
@@ -42,8 +43,8 @@ type Written struct {
 // keyPatience is how long a write waits for a key that is on its way.
 const keyPatience = 5 * time.Second
 
-// Write hands an atomic set of writes to the writer and returns when it is durable.
-// Once it is handed over it will happen even if ctx ends first.
+// Write makes an atomic set of writes durable. Once it is in a group it will happen
+// even if ctx ends first.
 //
 // In a team of many the lockboxes of a new key follow its link by a moment. A write
 // in this moment waits for them.
@@ -69,17 +70,28 @@ func (d *Database) Write(ctx context.Context, writes []crdt.Write) (Written, err
 	}
 }
 
-// hand is Write without patience.
+// hand is Write without patience. Who comes when nobody writes, writes: itself first,
+// and those who came meanwhile. So a lone writer waits for no other goroutine, and
+// concurrent ones share a commit and an fsync: while one group is being synced the
+// next gathers before the inbox.
 func (d *Database) hand(ctx context.Context, writes []crdt.Write) (Written, error) {
 	if err := d.Damage(); err != nil {
 		return Written{}, err
 	}
-	r := &request{writes: writes, done: make(chan struct{})}
-	if size := r.size(); size > maxWriteBytes {
-		return Written{}, fmt.Errorf("%w: %d bytes, at most %d", ErrBatch, size, maxWriteBytes)
+	r := &request{writes: writes, size: size(writes)}
+	if r.size > maxWriteBytes {
+		return Written{}, fmt.Errorf("%w: %d bytes, at most %d", ErrBatch, r.size, maxWriteBytes)
 	}
 	select {
-	case d.inbox <- r:
+	case d.turn <- struct{}{}:
+		return d.lead(r)
+	default:
+	}
+	r.done = make(chan struct{})
+	select {
+	case d.turn <- struct{}{}:
+		return d.lead(r)
+	case d.inbox <- r: // somebody else writes it
 	case <-ctx.Done():
 		return Written{}, ctx.Err()
 	case <-d.gone:
@@ -90,44 +102,46 @@ func (d *Database) hand(ctx context.Context, writes []crdt.Write) (Written, erro
 		return r.written, r.err
 	case <-ctx.Done():
 		return Written{}, ctx.Err()
-	case <-d.gone:
-	}
-	select {
-	case <-r.done: // answered by the last group
-		return r.written, r.err
-	default:
-		return Written{}, ErrClosed
 	}
 }
 
-// writeLoop is the one goroutine that makes this device's commits in a database.
-// While one group is being synced the next gathers in the inbox, so concurrent
-// puts share a commit and an fsync. It ends with the node; whoever still waits then
-// sees d.gone, and a checkpoint is written if it is worth it.
-func (d *Database) writeLoop() {
-	defer d.lastFlush()
-	defer close(d.gone)
+// lead writes a group; the caller has the turn, and gives it up here.
+func (d *Database) lead(r *request) (Written, error) {
+	defer func() { <-d.turn }()
+	d.writeGroup(d.gather(r))
+	d.settle()
+	return r.written, r.err
+}
+
+// keepTurns is the goroutine of a database that says when writing begins and ends:
+// with the node, after the group in hand. Who waits then sees d.gone, and a checkpoint
+// is written if it is worth it.
+func (d *Database) keepTurns() {
 	d.reissue()
-	for {
-		select {
-		case r := <-d.inbox:
-			d.writeGroup(d.gather(r))
-			d.settle()
-		case <-d.n.done:
-			return
-		case <-d.stop:
-			return
-		}
+	<-d.turn
+	select {
+	case <-d.n.done:
+	case <-d.stop:
 	}
+	d.turn <- struct{}{}
+	close(d.gone)
+	d.lastFlush()
 }
 
-// gather takes what is waiting, up to the bounds of a group.
+// gather takes those who wait, up to the bounds of a group.
 func (d *Database) gather(first *request) []*request {
-	group, size := []*request{first}, first.size()
+	return d.gatherInto([]*request{first})
+}
+
+func (d *Database) gatherInto(group []*request) []*request {
+	size := 0
+	for _, r := range group {
+		size += r.size
+	}
 	for len(group) < maxGroup && size < maxGroupBytes {
 		select {
 		case r := <-d.inbox:
-			group, size = append(group, r), size+r.size()
+			group, size = append(group, r), size+r.size
 		default:
 			return group
 		}
@@ -135,9 +149,9 @@ func (d *Database) gather(first *request) []*request {
 	return group
 }
 
-// size estimates the bytes a request brings to a commit.
-func (r *request) size() (n int) {
-	for _, w := range r.writes {
+// size estimates the bytes that writes bring to a commit.
+func size(writes []crdt.Write) (n int) {
+	for _, w := range writes {
 		n += 64 + len(w.ID) + weigh(map[string]any(w.Body))
 	}
 	return n
@@ -177,7 +191,9 @@ func (d *Database) writeGroup(group []*request) {
 		if failed != nil && r.err == nil {
 			r.err = failed
 		}
-		close(r.done)
+		if r.done != nil {
+			close(r.done)
+		}
 	}
 }
 
@@ -272,9 +288,9 @@ func (d *Database) write(draft *crdt.Draft, a crdt.Author, gen block.Generation)
 		return judged{}, err
 	}
 	j.arrival = d.arrival
-	batch := d.n.o.Store.NewBatch()
-	d.stage(batch, j)
-	if err := d.store(context.Background(), batch, j.arrival+1); err != nil && !planted.Bug("ledger-acknowledges-what-failed") {
+	d.batch.Reset()
+	d.stage(&d.batch, j)
+	if err := d.store(context.Background(), &d.batch, j.arrival+1); err != nil && !planted.Bug("ledger-acknowledges-what-failed") {
 		return judged{}, err
 	}
 	d.lastTime = max(draft.Time, d.lastTime)
@@ -315,8 +331,8 @@ func (d *Database) seal(draft *crdt.Draft, a crdt.Author, gen block.Generation) 
 	if j.block, err = d.n.o.Identity.SignBlock(h, body); err != nil {
 		return judged{}, err
 	}
-	if j.commit, err = crdt.ParseCommit(j.block, draft.Plain); err != nil {
-		return judged{}, fmt.Errorf("own commit: %w", err)
+	if j.commit, err = draft.Commit(j.block); err != nil {
+		return judged{}, err
 	}
 	for id, plain := range fill {
 		if err := j.commit.Fill(id, plain); err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"sync"
 	"testing"
 
@@ -64,21 +65,26 @@ func TestManyWritersAtOnce(t *testing.T) {
 func TestWaitingWritersShareACommit(t *testing.T) {
 	ann := newDevice(t, "ann")
 	_, db := ann.found("fam")
-	db.writing.Lock() // as if a sync were under way
-	var all []*request
-	for i := range 64 {
-		r := &request{writes: []crdt.Write{{Verb: crdt.Put, ID: fmt.Sprint("d", i), Body: crdt.Doc{}}}, done: make(chan struct{})}
-		all = append(all, r)
-		db.inbox <- r
+	const writers = 64
+	before := ann.seen.Load()
+	db.turn <- struct{}{} // as if somebody were writing
+	var wg sync.WaitGroup
+	for i := range writers {
+		wg.Go(func() {
+			_, err := db.Write(t.Context(), []crdt.Write{{Verb: crdt.Put, ID: fmt.Sprint("d", i), Body: crdt.Doc{}}})
+			require.NoError(t, err)
+		})
 	}
-	db.writing.Unlock()
-	for _, r := range all {
-		<-r.done
-		require.NoError(t, r.err)
+	group := []*request{<-db.inbox}
+	for len(group) < writers {
+		group = db.gatherInto(group)
+		runtime.Gosched()
 	}
-	// The writer may have taken some before the last came: those are one group.
-	require.LessOrEqual(t, ann.seen.Load(), int64(2))
-	require.Len(t, docs(t, db), 64)
+	db.writeGroup(group)
+	<-db.turn
+	wg.Wait()
+	require.Equal(t, before+1, ann.seen.Load())
+	require.Len(t, docs(t, db), writers)
 }
 
 // What fails only because of who else is in the group is tried again alone: here a

@@ -3,7 +3,9 @@ package store
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"fmt"
+	"slices"
 
 	"github.com/cockroachdb/pebble/v2"
 )
@@ -19,31 +21,54 @@ const (
 
 // Batch collects changes that become durable together. The last change of a
 // key wins. A Batch belongs to one goroutine at a time; Commit leaves it as it
-// is, so that it can be committed again or Reset.
+// is, so that it can be committed again or Reset; who commits often Resets one,
+// which keeps its memory.
+//
+// It holds the changes in the engine's form: 12 bytes of head, then kind, key
+// length, key and for some kinds value length, value, the lengths as varints.
 type Batch struct {
-	ops   pebble.Batch
+	data  []byte
+	count uint32
 	bytes int
 	err   error // the first change over a limit
 	spans spans // deleted as a whole
 }
+
+const (
+	batchHead = 12      // 8 bytes that the engine fills in, the count
+	maxKept   = 1 << 20 // what Reset keeps
+)
 
 // NewBatch returns an empty batch.
 func (s *Store) NewBatch() *Batch { return &Batch{} }
 
 // Set gives key a value. Both are copied.
 func (b *Batch) Set(key, value []byte) {
-	if !b.fits(key, len(value)) {
-		return
+	if b.fits(key, len(value)) {
+		b.add(pebble.InternalKeyKindSet, key, value)
 	}
-	b.note(b.ops.Set(key, value, nil))
 }
 
 // Delete removes key; a key that is not there is no error.
 func (b *Batch) Delete(key []byte) {
-	if !b.fits(key, 0) {
-		return
+	if b.fits(key, 0) {
+		b.add(pebble.InternalKeyKindDelete, key, nil)
 	}
-	b.note(b.ops.Delete(key, nil))
+}
+
+// add writes a change.
+func (b *Batch) add(kind pebble.InternalKeyKind, key, value []byte) {
+	if len(b.data) == 0 {
+		b.data = append(b.data, make([]byte, batchHead)...)
+	}
+	b.data = slices.Grow(b.data, 1+2*binary.MaxVarintLen32+len(key)+len(value))
+	b.data = append(binary.AppendUvarint(append(b.data, byte(kind)), uint64(len(key))), key...)
+	if kind == pebble.InternalKeyKindSet || kind == pebble.InternalKeyKindRangeDelete {
+		b.data = append(binary.AppendUvarint(b.data, uint64(len(value))), value...)
+	}
+	if kind != pebble.InternalKeyKindLogData { // which is for the log only
+		b.count++
+	}
 }
 
 // DeleteSpan removes every key that begins with prefix, from a key on if one is given,
@@ -56,7 +81,7 @@ func (b *Batch) DeleteSpan(prefix, from []byte) {
 	if gone.to == nil || gone.empty() || !b.fits(gone.from, 0) {
 		return
 	}
-	b.note(b.ops.DeleteRange(gone.from, gone.to, nil))
+	b.add(pebble.InternalKeyKindRangeDelete, gone.from, gone.to)
 	b.spans = b.spans.with(span{bytes.Clone(gone.from), gone.to})
 }
 
@@ -78,22 +103,18 @@ func (b *Batch) fits(key []byte, value int) bool {
 	return b.err == nil
 }
 
-func (b *Batch) note(err error) {
-	if b.err == nil && err != nil {
-		b.err = fmt.Errorf("store: batch: %w", err)
-	}
-}
-
 // Len returns the number of changes.
-func (b *Batch) Len() int { return int(b.ops.Count()) }
+func (b *Batch) Len() int { return int(b.count) }
 
 // Bytes returns the size of all keys and values.
 func (b *Batch) Bytes() int { return b.bytes }
 
 // Reset empties the batch for new changes.
 func (b *Batch) Reset() {
-	b.ops.Reset()
-	b.bytes, b.err, b.spans = 0, nil, nil
+	if cap(b.data) > maxKept {
+		b.data = nil
+	}
+	b.data, b.count, b.bytes, b.err, b.spans = b.data[:0], 0, 0, nil, nil
 }
 
 // Commit makes the batch durable: when it returns nil, all of it is on the
@@ -121,7 +142,7 @@ func (s *Store) commit(ctx context.Context, b *Batch, durable bool) error {
 		return err
 	}
 	defer s.leave()
-	if b.ops.Empty() {
+	if len(b.data) == 0 {
 		return nil
 	}
 	if err := eng.writable(); err != nil {
@@ -137,7 +158,7 @@ func (s *Store) commit(ctx context.Context, b *Batch, durable bool) error {
 // there, in the same instant.
 func (s *Store) applyAll(eng *engine, b *Batch, durable bool) error {
 	if len(b.spans) == 0 || len(s.lostNow()) == 0 {
-		return eng.apply(&b.ops, durable)
+		return eng.apply(b, durable)
 	}
 	s.losing.Lock()
 	defer s.losing.Unlock()
@@ -145,13 +166,9 @@ func (s *Store) applyAll(eng *engine, b *Batch, durable bool) error {
 	for _, gone := range b.spans {
 		left = left.without(gone)
 	}
-	var all Batch
-	all.note(all.ops.Apply(&b.ops, nil))
-	all.note(all.ops.Set(lostKey, left.encode(), nil))
-	if all.err != nil {
-		return all.err
-	}
-	err := eng.apply(&all.ops, durable)
+	all := Batch{data: slices.Clone(b.data), count: b.count}
+	all.add(pebble.InternalKeyKindSet, lostKey, left.encode())
+	err := eng.apply(&all, durable)
 	if err == nil {
 		s.lost.Store(&left)
 	}
@@ -160,9 +177,9 @@ func (s *Store) applyAll(eng *engine, b *Batch, durable bool) error {
 
 // apply copies the batch, because the engine takes what it is given, and
 // believes the engine only while the fence is open: see fence.
-func (e *engine) apply(ops *pebble.Batch, durable bool) error {
-	copied := e.db.NewBatchWithSize(ops.Len())
-	err := copied.Apply(ops, nil)
+func (e *engine) apply(b *Batch, durable bool) error {
+	copied := e.db.NewBatchWithSize(len(b.data))
+	err := b.copyTo(copied)
 	if err == nil {
 		err = e.db.Apply(copied, &pebble.WriteOptions{Sync: durable})
 	}
@@ -174,6 +191,16 @@ func (e *engine) apply(ops *pebble.Batch, durable bool) error {
 	}
 	_ = copied.Close() // gives memory back, cannot fail after Apply
 	return nil
+}
+
+// copyTo adds the changes to one of the engine's batches.
+func (b *Batch) copyTo(to *pebble.Batch) error {
+	binary.LittleEndian.PutUint32(b.data[batchHead-4:], b.count)
+	var given pebble.Batch
+	if err := given.SetRepr(b.data); err != nil {
+		return err
+	}
+	return to.Apply(&given, nil)
 }
 
 // DropDerived forgets everything under Derived, durably. What was there is

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"github.com/cockroachdb/pebble/v2"
 	ds "github.com/ipfs/go-datastore"
 	"github.com/ipfs/go-datastore/query"
 )
@@ -84,7 +85,7 @@ func (d *Datastore) Sync(ctx context.Context, _ ds.Key) error {
 // sync makes all that was committed without waiting durable.
 func (s *Store) sync(ctx context.Context) error {
 	var b Batch
-	b.note(b.ops.LogData(nil, nil)) // an empty record to wait for
+	b.add(pebble.InternalKeyKindLogData, nil, nil) // an empty record to wait for
 	return s.Commit(ctx, &b)
 }
 

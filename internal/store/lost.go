@@ -166,7 +166,7 @@ func (s *Store) setLost(list spans) error {
 	if b.err != nil {
 		return b.err
 	}
-	if err := s.eng.apply(&b.ops, true); err != nil {
+	if err := s.eng.apply(&b, true); err != nil {
 		return err
 	}
 	s.lost.Store(&list)
