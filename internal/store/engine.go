@@ -189,7 +189,10 @@ func (e *engine) makeRoom(ctx context.Context, n int) error {
 		e.mu.Lock()
 		progress := e.progress
 		e.mu.Unlock()
-		m := e.db.Metrics()
+		var m *pebble.Metrics // waits for a manifest that may stand before the shut fence
+		if err := e.unlessShut(func() error { m = e.db.Metrics(); return nil }); err != nil {
+			return fmt.Errorf("%w: %w", ErrReadOnly, err)
+		}
 		crowded := m.MemTable.Size > maxMemTables*e.memTable ||
 			m.Levels[0].Sublevels > maxSublevels && len(e.rotten()) == 0
 		e.crowded.Store(crowded)
