@@ -299,6 +299,9 @@ func (a *app) report(err error) int {
 		err = api.ErrTimeout.Wrap(err, "")
 	}
 	e := api.ErrorOf(err)
+	if e.Hint == "" {
+		e = e.With(e.Detail, everyday(err))
+	}
 	if a.asJSON {
 		text, merr := api.Marshal(e)
 		if merr == nil {
@@ -314,6 +317,18 @@ func (a *app) report(err error) int {
 		fmt.Fprintf(a.stderr, "try: %s\n", clean(e.Hint))
 	}
 	return e.Code
+}
+
+// everyday returns what to do about trouble with the machine that newcomers meet, ""
+// if it is none. The network stack tells of a taken port in words only.
+func everyday(err error) string {
+	switch {
+	case errors.Is(err, os.ErrPermission):
+		return "name a directory that you may write to with --dir"
+	case strings.Contains(err.Error(), "address already in use"):
+		return "another program listens there: stop it, or name another address with --listen"
+	}
+	return ""
 }
 
 // cleaned is a writer that takes whole lines of text.
