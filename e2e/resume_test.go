@@ -113,3 +113,79 @@ func TestKilledColdSyncResumes(t *testing.T) {
 }
 
 func mib(n int64) float64 { return float64(n) / (1 << 20) }
+
+// received returns how many bytes a process has read from its peers, as far as they
+// are counted yet.
+func (p *process) received(ctx context.Context) (n int64) {
+	p.t.Helper()
+	for row, err := range p.Peers(ctx) {
+		if err != nil {
+			return n
+		}
+		n += row.RX
+	}
+	return n
+}
+
+// The same where documents are small and the history is long: b begins at a checkpoint,
+// and shows nothing before all of it is here. What it has of tree, rows and history it
+// does not fetch again, whoever is killed.
+func TestKilledAdoptionResumes(t *testing.T) {
+	const kills = 10
+	limit := deadline + time.Duration(*crashDocs)*2*time.Millisecond
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
+	defer cancel()
+	a, b := newProcess(t), newProcess(t)
+	_, err := a.CreateTeam(ctx, nodetest.Team)
+	require.NoError(t, err)
+	onA := nodetest.DB(t, a, "notes")
+	nodetest.Join(t, b, nodetest.Invite(t, a, nodetest.Team), "bob")
+	nodetest.Equal(ctx, t, "notes", a, b)
+	b.kill()
+	pad := strings.Repeat("x", 100)
+	for i := range *crashDocs {
+		_, err := onA.Put(ctx, api.Doc{"_id": fmt.Sprintf("doc-%06d", i), "text": pad})
+		require.NoError(t, err)
+	}
+	all, size := a.docs(ctx)
+	require.NoError(t, a.cmd.Process.Signal(syscall.SIGTERM))
+	_ = a.cmd.Wait()
+
+	whole := func() bool {
+		db, err := b.DB(ctx, "notes")
+		if err != nil {
+			return false
+		}
+		info, err := db.Info(ctx)
+		return err == nil && info.Docs == all && info.Unaudited == ""
+	}
+	var moved int64
+	midway := 0
+	for round := range kills {
+		a.start()
+		b.start()
+		nodetest.Until(ctx, t, "something arrives", func() bool { return b.received(ctx) > size/16 || whole() })
+		if !whole() {
+			midway++
+		}
+		victim, survivor := a, b
+		if round%2 == 0 {
+			victim, survivor = b, a
+		}
+		victim.kill()
+		moved += survivor.moved(ctx)
+		survivor.kill()
+	}
+	a.start()
+	b.start()
+	nodetest.Equal(ctx, t, "notes", a, b)
+	nodetest.Until(ctx, t, "the history is here and agrees", whole)
+	moved += b.moved(ctx)
+	once := size*6/5 + all*400 // history, and the state
+	each := int64(1024*7<<10 + 1<<20)
+	most := once + int64(midway)*each // a window of nodes, a chunk of rows, a checkpoint
+	t.Logf("%d documents, history %.1f MiB; %d kills, %d of them midway; %.1f MiB on the wire, at most %.1f",
+		all, mib(size), kills, midway, mib(moved), mib(most))
+	require.Greater(t, moved, size, "the count is wrong")
+	require.Less(t, moved, most)
+}

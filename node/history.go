@@ -130,12 +130,8 @@ func (b *dbDoor) Verify(ctx context.Context, deep bool) (api.VerifyReport, error
 
 // Repair fetches damaged blocks and makes what is derived from blocks anew.
 func (b *dbDoor) Repair(ctx context.Context) (api.VerifyReport, error) {
-	var fetch ledger.Fetch
-	if net := b.n.live.Load(); net != nil {
-		fetch = net.Fetch
-	}
 	begun := b.n.clock()
-	r, err := b.d.Repair(ctx, fetch)
+	r, err := b.n.live.Load().Repair(ctx, b.d)
 	return b.report(r, begun), doorError(err)
 }
 

@@ -29,7 +29,7 @@ func (a *app) repairCmd() *cobra.Command {
 		Use: "repair [DB]", Args: cobra.MaximumNArgs(1),
 		Example: "toft repair",
 		Short:   "Fetch damaged blocks from other devices, and rebuild what is made from blocks",
-		Long:    "Fetch damaged and missing blocks of a database, or of all, from the devices that are\nconnected (the daemon must run for that), and rebuild what is made from blocks. Nothing\nthat can be read is taken away. Exit 7 if something is still wrong.",
+		Long:    "Fetch damaged and missing blocks of a database, or of all, from the devices that are\nconnected (the daemon must run for that), and rebuild what is made from blocks. Nothing\nthat can be read is taken away. A database that was away so long that its history is\nnowhere to be had any more (status: cut off) takes a connected device's state, on that\ndevice's word, with all that was written here and is unknown there on top. Exit 7 if something is still wrong.",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.inspect(cmd, opt(args, 0), func(ctx context.Context, db api.DB) (api.VerifyReport, error) { return db.Repair(ctx) })
 		},

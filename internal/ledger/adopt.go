@@ -384,7 +384,7 @@ func (d *Database) install(ctx context.Context, a *adoption) error {
 	}
 	f := &floor{
 		Place: uint64(a.total), Arrival: uint64(a.total), Checkpoint: a.id, Set: d.n.Now(), Time: a.c.Time,
-		Rest: a.r.Rest(), By: &a.by, ground: a.c,
+		Rest: a.r.Rest(), By: &a.by, ground: a.c, replaces: d.surrendered.Load(),
 	}
 	batch := d.n.o.Store.NewBatch()
 	held, err := d.raiseIndex(batch, a, f.Arrival)
@@ -394,16 +394,23 @@ func (d *Database) install(ctx context.Context, a *adoption) error {
 	if err := d.deleteInto(batch, d.derivedAll('a'), nil); err != nil {
 		return err
 	}
-	if held > 0 {
+	if f.replaces {
+		if err := d.deleteInto(batch, store.Checkpoints(d.id), nil); err != nil {
+			return err
+		}
+	}
+	if held > 0 || f.replaces {
 		busy := errRebuilding
 		d.damage.Store(&busy)
 	}
-	if err := d.saveFloor(ctx, a.r, f, nil, batch); err != nil {
+	was := d.floor
+	if err := d.saveFloor(ctx, a.r, f, was, batch); err != nil {
 		d.damage.Store(nil)
 		return err
 	}
 	d.taking = nil
 	d.surrendered.Store(false)
+	d.cutOff.Store(nil)
 	d.floor = f
 	if err := d.begin(); err != nil {
 		d.damage.Store(&err)
@@ -419,6 +426,7 @@ func (d *Database) install(ctx context.Context, a *adoption) error {
 // index. Unless a person decided so, none of them may be one that the checkpoint
 // claims to know: what it says of those was not asked for.
 func (d *Database) raiseIndex(batch *store.Batch, a *adoption, by uint64) (held int, err error) {
+	above := map[block.ID]bool{}
 	for e, err := range d.n.o.Store.Scan(store.Commits(d.id)) {
 		if err != nil {
 			return 0, err
@@ -436,9 +444,45 @@ func (d *Database) raiseIndex(batch *store.Batch, a *adoption, by uint64) (held 
 		}
 		batch.Delete(e.Key)
 		if !a.r.Has(id) {
-			held++
+			u, err := d.n.Stored(id)
+			if err != nil {
+				return 0, err
+			}
+			known := func(p block.ID) bool { return a.r.Has(p) || above[p] }
+			if len(absent(u.Links[:u.Parents], known)) > 0 {
+				return 0, fmt.Errorf("%w: commit %s builds on what would be gone", ErrAdopt, id)
+			}
+			held, above[id] = held+1, true
 			batch.Set(store.CommitIndex(d.id, by+n), id[:])
 		}
 	}
 	return held, nil
+}
+
+// Surrender lets the database begin at a member's checkpoint although commits of others
+// are here: the way on for a device that was away so long that nobody has what it
+// lacks. Commits outside the checkpoint's frontier, what this device wrote first of all,
+// are played on top; what those inside say is the word of its author from then on. It is
+// for a person to decide, and holds until it is done or the ledger closes.
+func (d *Database) Surrender() { d.surrendered.Store(true) }
+
+// Surrendered reports whether that has not been done yet.
+func (d *Database) Surrendered() bool { return d.surrendered.Load() }
+
+// NoteCutOff notes that a device has no blocks of what is lacking here, and nobody else
+// who is connected; the zero device: it came after all.
+func (d *Database) NoteCutOff(by block.Device) {
+	if by == (block.Device{}) {
+		d.cutOff.Store(nil)
+		return
+	}
+	d.cutOff.Store(&by)
+}
+
+// CutOff returns the device that has compacted away what is lacking here.
+func (d *Database) CutOff() (by block.Device, ok bool) {
+	if p := d.cutOff.Load(); p != nil {
+		return *p, true
+	}
+	return block.Device{}, false
 }

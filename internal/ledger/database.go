@@ -53,10 +53,11 @@ type Database struct {
 	disk      *disk
 	flushing  atomic.Pointer[flushing] // nil: none under way
 
-	adopting    sync.Mutex  // held while a checkpoint is taken; before writing
-	taking      *adoption   // nil: none is being taken
-	resumed     bool        // what a restart left was looked at
-	surrendered atomic.Bool // a person decided to take one over what is here
+	adopting    sync.Mutex                   // held while a checkpoint is taken; before writing
+	taking      *adoption                    // nil: none is being taken
+	resumed     bool                         // what a restart left was looked at
+	cutOff      atomic.Pointer[block.Device] // has compacted away what is lacking here
+	surrendered atomic.Bool                  // a person decided to take one over what is here
 
 	auditing  sync.Mutex // held while the history below a checkpoint is fetched; before writing
 	fetched   int        // commits below it that were looked at since the start

@@ -37,7 +37,8 @@ type floor struct {
 	Rest       []byte        `cbor:"6,keyasint"`           // what else a replica must know of it, see [crdt.Flush.Rest]
 	By         *block.Device `cbor:"7,keyasint,omitempty"` // who vouches for the ground; nil: this device
 
-	ground *crdt.Checkpoint
+	ground   *crdt.Checkpoint
+	replaces bool // what the history here was, see [Database.Surrender]
 }
 
 // maxFloor bounds the record; the verdicts of void commits take nearly all of it.
@@ -128,11 +129,18 @@ func (d *Database) saveFloor(ctx context.Context, r *crdt.Replica, f, was *floor
 	if !ok {
 		return ErrNoKey
 	}
-	from := 0
-	if was != nil {
-		from = int(was.Place)
+	var err error
+	switch {
+	case f.replaces: // rows in another order: nothing of the old ones may stay, nor go before
+		if err = d.deleteInto(batch, store.Graphs(d.id), nil); err == nil {
+			err = d.rowsInto(ctx, batch, 0, gen, r, 0, int(f.Place))
+		}
+	case was != nil:
+		err = d.saveRows(ctx, gen, r, int(was.Place), int(f.Place))
+	default:
+		err = d.saveRows(ctx, gen, r, 0, int(f.Place))
 	}
-	if err := d.saveRows(ctx, gen, r, from, int(f.Place)); err != nil {
+	if err != nil {
 		return err
 	}
 	raw, err := wire.Encode(*f)
@@ -264,7 +272,12 @@ func (d *Database) lockQuiet() {
 // saveRows writes down the rows of the graph between two places. They count for
 // nothing before the record does.
 func (d *Database) saveRows(ctx context.Context, gen block.Generation, r *crdt.Replica, from, to int) error {
-	batch := d.n.o.Store.NewBatch()
+	return d.rowsInto(ctx, d.n.o.Store.NewBatch(), maxSinkBatch, gen, r, from, to)
+}
+
+// rowsInto is saveRows with a batch that goes to the disk whenever it has so many bytes;
+// 0: not at all.
+func (d *Database) rowsInto(ctx context.Context, batch *store.Batch, most int, gen block.Generation, r *crdt.Replica, from, to int) error {
 	for from < to {
 		next := min(from+crdt.GraphChunk, to)
 		d.mu.RLock()
@@ -275,7 +288,7 @@ func (d *Database) saveRows(ctx context.Context, gen block.Generation, r *crdt.R
 			return err
 		}
 		batch.Set(store.Graph(d.id, uint64(from)), b.Data)
-		if from = next; batch.Bytes() < maxSinkBatch && from < to {
+		if from = next; most == 0 || batch.Bytes() < most && from < to {
 			continue
 		}
 		if err := d.n.durable(ctx, batch); err != nil {

@@ -108,10 +108,17 @@ func (n *Network) why(d *ledger.Database, st *team.State, h Holding) string {
 		return "not connected, and never heard of since this device knows it"
 	case !h.Connected:
 		return "not connected"
+	case cutOff(d, h.Device):
+		return "its history was compacted away there: toft repair takes its state"
 	case n.Doubt(d, h.Device) != "":
 		return n.Doubt(d, h.Device)
 	}
 	return "connected, has not said yet that it holds it"
+}
+
+func cutOff(d *ledger.Database, dev block.Device) bool {
+	by, ok := d.CutOff()
+	return ok && by == dev
 }
 
 // NotDurableError says that fewer devices confirmed a write than were asked for.

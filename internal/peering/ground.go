@@ -3,8 +3,10 @@ package peering
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
@@ -227,4 +229,60 @@ func (n *Network) anybody(c *ledger.Chain) bool {
 		}
 	}
 	return false
+}
+
+// beyondReach notes that what is lacking lies below a peer's floor and nobody who is
+// connected has it. That ends nothing: other databases go on, and so does this one when
+// somebody comes who has it.
+func (n *Network) beyondReach(ctx context.Context, p peer.ID, d *ledger.Database, r message.DBResponse, got int, err error) error {
+	dev, ok := DeviceOf(p)
+	switch {
+	case !ok || !r.Floor:
+		return err
+	case err == nil && got > 0:
+		d.NoteCutOff(block.Device{})
+	case err != nil && ctx.Err() == nil:
+		d.NoteCutOff(dev)
+		return nil
+	}
+	return err
+}
+
+// Repair is [ledger.Database.Repair] with the members who are connected; n may be nil:
+// there is no network. A database that is cut off from its history begins at a member's
+// checkpoint first.
+func (n *Network) Repair(ctx context.Context, d *ledger.Database) (ledger.Repaired, error) {
+	if n == nil {
+		return d.Repair(ctx, nil)
+	}
+	if by, cut := d.CutOff(); cut {
+		d.Surrender()
+		for _, q := range n.holders(d.Team(), PeerOf(by)) {
+			n.ahead(q)
+		}
+		if err := n.surrendered(ctx, d); err != nil {
+			return ledger.Repaired{}, err
+		}
+	}
+	return d.Repair(ctx, n.Fetch)
+}
+
+// surrenderTime is how long a repair waits for a checkpoint.
+const surrenderTime = time.Minute
+
+func (n *Network) surrendered(ctx context.Context, d *ledger.Database) error {
+	ctx, cancel := context.WithTimeout(ctx, surrenderTime)
+	defer cancel()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for d.Surrendered() {
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("no member's checkpoint came: %w", ctx.Err())
+		case <-n.ctx.Done():
+			return ledger.ErrClosed
+		case <-tick.C:
+		}
+	}
+	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/stretchr/testify/require"
@@ -102,5 +103,58 @@ func TestLyingOffers(t *testing.T) {
 			hosttest.Wait(t, "what ann has", func() bool { return count(w.dbB) >= 250 })
 			require.NoError(t, w.dbB.Alarm())
 		})
+	}
+}
+
+// A device that was away until everybody had compacted away what it lacks: it keeps what
+// it holds and says why it is behind. Only a person's repair takes a member's state, and
+// nothing that the device wrote is lost by it.
+func TestADeviceThatWasAwayTooLong(t *testing.T) {
+	t.Parallel()
+	ann, bob := newDevice(t, "ann"), newDevice(t, "bob")
+	c, dbA := ann.found("fam")
+	onB, dbB := bob.join(ann, c)
+	confirmed(t, onB)
+	fill(t, dbA, 20)
+	same(t, dbA, dbB)
+	apart(t, ann, bob)
+	fill(t, dbA, 250) // more than announcements carry along
+	put(t, dbB, "bob's", crdt.Doc{"n": int64(1)})
+	put(t, dbB, "doc-0001", crdt.Doc{"bob": true})
+	ann.skew.Store((90 * 24 * time.Hour).Milliseconds())
+	put(t, dbA, "now", nil)
+	done, err := dbA.Compact(t.Context(), ledger.Compaction{Keep: time.Hour})
+	require.NoError(t, err)
+	freed, err := dbA.GC(t.Context(), ledger.Collection{Now: true})
+	require.NoError(t, err)
+	require.Positive(t, done.Below)
+	require.Positive(t, freed.Commits)
+	ann.skew.Store(0)
+	before := count(dbB)
+	together(t, ann, bob)
+	hosttest.Wait(t, "bob to know", func() bool { _, ok := dbB.CutOff(); return ok })
+	require.Equal(t, before, count(dbB))
+	_, ok := dbB.Unaudited()
+	require.False(t, ok)
+	require.NoError(t, dbB.Damage())
+
+	_, err = bob.Repair(within(t), dbB)
+	require.NoError(t, err)
+	same(t, dbA, dbB)
+	_, ok = dbB.CutOff()
+	require.False(t, ok)
+	by, ok := dbB.Unaudited()
+	require.True(t, ok)
+	require.Equal(t, ann.id.Device(), by)
+	for _, db := range []*ledger.Database{dbA, dbB} {
+		require.NoError(t, db.Alarm())
+		require.NoError(t, db.View(func(r *crdt.Replica) error {
+			_, _, err := r.Get("bob's")
+			require.NoError(t, err)
+			doc, _, err := r.Get("doc-0001")
+			require.NoError(t, err)
+			require.Equal(t, true, doc["bob"])
+			return nil
+		}))
 	}
 }

@@ -99,5 +99,12 @@ func Health(d *ledger.Database, name, fix string) (out []api.Check) {
 	note("database_damaged", api.Alarm, "a database cannot be read", d.Damage(), fix)
 	note("digest_mismatch", api.Alarm, "two devices computed different states", d.Alarm(), "")
 	note("repairing", api.Warning, "a database is repairing", d.Repairing(), "connect to a device that has kept the whole history: it is asked by itself")
+	if by, ok := d.CutOff(); ok {
+		note("cut_off", api.Warning, "a database is cut off", fmt.Errorf("its history was compacted away at %s; what is here stays", by),
+			"connect to a device that has kept more, or take its state: toft repair "+name)
+	}
+	if by, ok := d.Unaudited(); ok {
+		note("unaudited", api.Info, "a database is unaudited", fmt.Errorf("vouched for by %s; its history is not here yet", by), "")
+	}
 	return out
 }

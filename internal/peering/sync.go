@@ -158,6 +158,7 @@ func (n *Network) pullTeam(ctx context.Context, p peer.ID, s network.Stream, c *
 				return progressed || links+commits > 0, err
 			}
 			got, err := n.take(ctx, p, d, db)
+			err = n.beyondReach(ctx, p, d, db, got, err)
 			commits += got
 			if err != nil {
 				return progressed || links+commits > 0, err
