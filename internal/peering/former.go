@@ -12,6 +12,7 @@ import (
 	"github.com/toftdb/toft/block"
 	"github.com/toftdb/toft/internal/ledger"
 	"github.com/toftdb/toft/internal/message"
+	"github.com/toftdb/toft/internal/planted"
 	"github.com/toftdb/toft/team"
 )
 
@@ -135,7 +136,7 @@ func (n *Network) notice(c *ledger.Chain, p peer.ID, q message.TeamRequest) (mes
 		return message.TeamResponse{}, false
 	}
 	if slices.ContainsFunc(q.ChainHeads, func(id block.ID) bool { return !c.Has(id) }) {
-		n.hearOut(c, p, u.Links[:u.Parents])
+		n.hearOut(c, p, n.below(u))
 	}
 	return message.TeamResponse{Team: c.ID(), Removed: u.Data()}, true
 }
@@ -146,7 +147,38 @@ func (n *Network) notice(c *ledger.Chain, p peer.ID, q message.TeamRequest) (mes
 // tells nothing newer.
 //
 //	senior ── appeal: heads ──▶ us ── notice ──▶ senior
-//	senior ◀── since the removal's parents? ── us;  links ──▶ judged like any
+//	senior ◀── since below the removal? ── us;  links ──▶ judged like any
+//
+// He may lack some of what is below it too: then he cannot judge the removal that he is
+// told of, appeals all the same, and is asked from further down as well.
+
+// maxBelow bounds the links that are walked to find what he has in common with us.
+const maxBelow = 512
+
+// below names links that a removal is built on, its parents and ever fewer of those
+// further down: some of them he knows, unless he missed very much before it.
+func (n *Network) below(removal *block.Unverified) []block.ID {
+	names := slices.Clone(removal.Links[:removal.Parents])
+	queue, seen := slices.Clone(names), map[block.ID]bool{}
+	for walked := 1; len(queue) > 0 && walked <= maxBelow; walked++ {
+		id := queue[0]
+		queue = queue[1:]
+		u, err := n.ledger.Stored(id)
+		if err != nil {
+			return names // damaged: what we have got is true
+		}
+		if walked&(walked-1) == 0 && !slices.Contains(names, id) {
+			names = append(names, id)
+		}
+		for _, p := range u.Links[:u.Parents] {
+			if !seen[p] {
+				seen[p] = true
+				queue = append(queue, p)
+			}
+		}
+	}
+	return names
+}
 
 // hearEvery is how often one device that is out is heard.
 const hearEvery = 5 * time.Second
@@ -210,13 +242,15 @@ func (n *Network) dismissed(ctx context.Context, p peer.ID, c *ledger.Chain, dat
 	if err != nil || !c.Seated() {
 		return // the chain says so now
 	}
-	if c.Has(u.ID) { // the removal does not count, and they do not know it
-		if err := n.appeal(ctx, p, c); err != nil {
-			n.o.Log.Debug("appeal not heard", "team", c.ID(), "peer", p, "err", err)
-		}
+	known := c.Has(u.ID) // it does not count, and they do not know it
+	if !known && (planted.Bug("gate-only-the-sure-appeal") || u.Kind != block.KindLink || !c.State().Active(u.Author) && !out(c.State(), u.Author)) {
 		return
 	}
-	if u.Kind != block.KindLink || !c.State().Active(u.Author) {
+	// What we cannot place we cannot judge: perhaps we are out, perhaps senior.
+	if err := n.appeal(ctx, p, c); err != nil {
+		n.o.Log.Debug("appeal not heard", "team", c.ID(), "peer", p, "err", err)
+	}
+	if known || !c.Seated() || !c.State().Active(u.Author) {
 		return
 	}
 	said := Removal{Link: u.ID}
