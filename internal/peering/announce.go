@@ -7,7 +7,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/toftdb/toft/block"
@@ -334,7 +333,7 @@ func (a *announcer) silent() time.Duration {
 // bearer is whom to ask for what was announced: who said it, if connected, for who
 // handed it on may not have it yet.
 func (a *announcer) bearer(h heard) peer.ID {
-	if p := PeerOf(h.said.Device); a.n.host.Network().Connectedness(p) == network.Connected {
+	if p := PeerOf(h.said.Device); a.n.reaches(p) {
 		return p
 	}
 	return h.from

@@ -57,7 +57,7 @@ func (n *Network) ownPeers() (out []peer.ID) {
 		if d.Recovery || d.Key == n.ledger.Me() || !c.State().Active(d.Key) {
 			continue
 		}
-		if p := PeerOf(d.Key); n.host.Network().Connectedness(p) == network.Connected {
+		if p := PeerOf(d.Key); n.reaches(p) {
 			out = append(out, p)
 		}
 	}

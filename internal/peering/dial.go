@@ -78,6 +78,9 @@ func (n *Network) dialMembers() {
 			defer func() { <-room }()
 			ctx, cancel := context.WithTimeout(n.ctx, dialTime)
 			defer cancel()
+			if n.host.Network().Connectedness(p) == network.Limited {
+				ctx = network.WithForceDirectDial(ctx, "toft") // one relayed connection is enough
+			}
 			if err := n.host.Connect(ctx, peer.AddrInfo{ID: p, Addrs: addrs}); err != nil {
 				n.o.Log.Debug("member not reached", "peer", p, "err", err)
 			}

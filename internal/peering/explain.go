@@ -9,8 +9,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/libp2p/go-libp2p/core/network"
-
 	"github.com/toftdb/toft/block"
 	"github.com/toftdb/toft/internal/ledger"
 	"github.com/toftdb/toft/internal/message"
@@ -59,7 +57,7 @@ func (n *Network) Explain(d *ledger.Database, commits []block.ID) (out []Holding
 // holding looks at what a device said of itself.
 func (n *Network) holding(d *ledger.Database, dev block.Device, commits []block.ID) Holding {
 	p := PeerOf(dev)
-	h := Holding{Device: dev, Connected: n.host.Network().Connectedness(p) == network.Connected}
+	h := Holding{Device: dev, Connected: n.reaches(p)}
 	n.receipts.mu.Lock()
 	in, parted := n.receipts.of[d.ID()][dev], n.receipts.parted[dev]
 	n.receipts.mu.Unlock()

@@ -49,7 +49,12 @@ type device struct {
 // newDevice opens a device with nothing in it, on a host of its own.
 func newDevice(t testing.TB, name string) *device {
 	t.Helper()
-	d := &device{t: t, host: hosttest.New(t, hosttest.TCP), log: &logged{}}
+	return newDeviceOn(t, name, hosttest.New(t, hosttest.TCP))
+}
+
+func newDeviceOn(t testing.TB, name string, h host.Host) *device {
+	t.Helper()
+	d := &device{t: t, host: h, log: &logged{}}
 	raw, err := libp2pcrypto.PrivKeyToStdKey(d.host.Peerstore().PrivKey(d.host.ID()))
 	require.NoError(t, err)
 	d.id, err = vault.NewIdentityOf(*raw.(*ed25519.PrivateKey), rand.Reader)
@@ -296,7 +301,11 @@ func request(t testing.TB, s network.Stream, req message.Request) message.Respon
 // deaf makes a device accept no new connection: whoever learns its address cannot use
 // it. Connections that are open stay.
 func (d *device) deaf() {
-	d.host.Network().(*swarm.Swarm).ListenClose(d.host.Network().ListenAddresses()...)
+	direct := slices.DeleteFunc(d.host.Network().ListenAddresses(), func(a multiaddr.Multiaddr) bool {
+		_, err := a.ValueForProtocol(multiaddr.P_CIRCUIT)
+		return err == nil // a relay reaches it all the same
+	})
+	d.host.Network().(*swarm.Swarm).ListenClose(direct...)
 }
 
 // apart cuts devices off from each other, for as long as nobody listens.

@@ -116,7 +116,7 @@ func (n *Network) serveFormer(s network.Stream) {
 		_ = s.Reset()
 		return
 	}
-	reply(s, n.answer(s.Conn().RemotePeer(), req).Encode)
+	reply(s, n.answer(s.Conn().RemotePeer(), req, roomOn(s)).Encode)
 }
 
 // notice is the answer to a device that was in a team and is out; false for all

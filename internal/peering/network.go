@@ -255,9 +255,15 @@ func (n *Network) Follow(c *ledger.Chain) {
 func (n *Network) welcome(p peer.ID) {
 	n.gossip.Admitted(p)
 	n.exchange.Admitted(p)
-	if n.host.Network().Connectedness(p) == network.Connected {
+	if n.reaches(p) {
 		n.met(p)
 	}
+}
+
+// reaches reports whether a peer is connected, perhaps by a relay.
+func (n *Network) reaches(p peer.ID) bool {
+	c := n.host.Network().Connectedness(p)
+	return c == network.Connected || c == network.Limited
 }
 
 // expel cuts a peer off that is in no team of ours any more, open connections too.

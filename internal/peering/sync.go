@@ -345,7 +345,7 @@ func (n *Network) serveSync(s network.Stream) {
 			_ = s.Reset()
 			return
 		}
-		data, err = n.answer(p, req).Encode()
+		data, err = n.answer(p, req, roomOn(s)).Encode()
 		if err == nil {
 			err = message.Write(s, data)
 		}
@@ -357,11 +357,19 @@ func (n *Network) serveSync(s network.Stream) {
 	}
 }
 
+// roomOn is the room of an answer on a stream.
+func roomOn(s network.Stream) replicate.Room {
+	if s.Conn().Stat().Limited && !planted.Bug("sync-wide-over-a-relay") {
+		return replicate.NarrowRoom()
+	}
+	return replicate.NewRoom()
+}
+
 // answer tells a peer what it lacks. Of a team it is not in any more it gets the link
 // that says so; other teams are left out: unknown and forbidden look the same.
-func (n *Network) answer(p peer.ID, req message.Request) message.Response {
+func (n *Network) answer(p peer.ID, req message.Request, room replicate.Room) message.Response {
 	var resp message.Response
-	room, riders := replicate.NewRoom(), maxRiders
+	riders := maxRiders
 	for _, q := range req.Teams {
 		c := n.ledger.Chain(q.Team)
 		if c == nil {

@@ -46,13 +46,18 @@ type Replica interface {
 type Room struct {
 	Bytes   int // of commits inline
 	IDs     int // of commits lacking: a frame holds those of one large database
-	Grounds int // checkpoints or rows: a frame holds those of one
+	Links   int // bytes of links, of each team; one is always sent
+	Grounds int // checkpoints or rows: a frame holds those of one; below zero: never
 }
 
 // NewRoom returns the room of a response with nothing in it.
 func NewRoom() Room {
-	return Room{Bytes: message.MaxInline, IDs: message.MaxLacking, Grounds: message.MaxOffers}
+	return Room{Bytes: message.MaxInline, IDs: message.MaxLacking, Links: message.MaxInlineLinks, Grounds: message.MaxOffers}
 }
+
+// NarrowRoom returns the room of a response over a relay, which as a rule ends a
+// connection after 128 KiB: what does not arrive whole before that brings nothing.
+func NarrowRoom() Room { return Room{Bytes: 32 << 10, IDs: 64, Links: 32 << 10, Grounds: -1} }
 
 // Compares reports whether a request only compares summaries: it names nothing
 // that an answer could be measured by. A joiner, who holds nothing at all, has
@@ -79,7 +84,7 @@ func Answer(t Team, q message.TeamRequest, left *Room) (message.TeamResponse, er
 		if err != nil {
 			return r, err
 		}
-		if size += len(data); size > message.MaxInlineLinks || len(r.Links) == message.MaxLinks {
+		if size += len(data); size > left.Links && len(r.Links) > 0 || len(r.Links) == message.MaxLinks {
 			r.MoreLinks = true
 			break
 		}

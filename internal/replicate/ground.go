@@ -52,6 +52,9 @@ func (w Weight) Grounded() bool {
 // ground answers who takes a checkpoint. Done: nothing else is to be told of the
 // database.
 func ground(t Team, d Replica, q message.DBRequest, left *Room, r *message.DBResponse) (done bool) {
+	if left.Grounds < 0 {
+		return q.Rows != nil // too narrow for rows: commits, bit by bit
+	}
 	if q.Rows != nil && left.Grounds > 0 {
 		if r.Rows = d.Rows(q.Rows.Checkpoint, q.Rows.From); r.Rows != nil {
 			left.Grounds--
