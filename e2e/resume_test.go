@@ -182,7 +182,7 @@ func TestKilledAdoptionResumes(t *testing.T) {
 	nodetest.Until(ctx, t, "the history is here and agrees", whole)
 	moved += b.moved(ctx)
 	once := size*6/5 + all*400 // history, and the state
-	each := int64(1024*7<<10 + 1<<20)
+	each := int64(2 << 20)
 	most := once + int64(midway)*each // a window of nodes, a chunk of rows, a checkpoint
 	t.Logf("%d documents, history %.1f MiB; %d kills, %d of them midway; %.1f MiB on the wire, at most %.1f",
 		all, mib(size), kills, midway, mib(moved), mib(most))
