@@ -213,3 +213,12 @@ func (r *toftReplica) Seen(ctx context.Context, keys []string) (<-chan struct{},
 }
 
 func (r *toftReplica) Close() error { return r.node.Close() }
+
+// Compact keeps no history and frees what that leaves.
+func (r *toftReplica) Compact(ctx context.Context) error {
+	if _, err := r.db.Compact(ctx, api.CompactOptions{Keep: "0"}); err != nil {
+		return err
+	}
+	_, err := r.db.GC(ctx, api.GCOptions{Now: true})
+	return err
+}

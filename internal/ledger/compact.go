@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -104,10 +105,19 @@ func (d *Database) begins() *floor {
 	return d.floor
 }
 
+// keepFrom returns the time after which everything stays. To keep nothing means nothing,
+// also of commits whose time is ahead of the clock, as that of quick writers is.
+func (d *Database) keepFrom(o Compaction) wire.Time {
+	if o.Keep == 0 {
+		return math.MaxInt64
+	}
+	return d.n.Now() - wire.Time(o.Keep.Milliseconds())
+}
+
 // mayRise returns up to which place everything is older than keep and held by all that
 // count, and what keeps it from being the present.
 func (d *Database) mayRise(o Compaction) (place int, held []Held, err error) {
-	limit := d.n.Now() - wire.Time(o.Keep.Milliseconds())
+	limit := d.keepFrom(o)
 	silent := d.n.o.Clock().Add(-o.Keep)
 	newest := d.Newest()
 	seated := d.seated()
@@ -187,7 +197,7 @@ func (d *Database) purgeOld(ctx context.Context, place int, o Compaction) (n int
 	if !st.CanWrite(d.n.Me()) {
 		return 0, nil
 	}
-	limit := d.n.Now() - wire.Time(o.Keep.Milliseconds())
+	limit := d.keepFrom(o)
 	for after, more := "", true; more; {
 		var list []crdt.Hidden
 		if err := d.View(func(r *crdt.Replica) error {

@@ -189,6 +189,16 @@ func TestCompactionPurgesOldDeletions(t *testing.T) {
 	}))
 }
 
+// Who writes quicker than a commit a millisecond is ahead of the clock: to keep nothing
+// compacts that too.
+func TestToKeepNothingDoesNotWaitForTheClock(t *testing.T) {
+	ann := newDevice(t, "ann")
+	_, db := ann.found("fam")
+	db.lastTime = ann.Now() + 3_600_000
+	put(t, db, "d", "1")
+	require.Equal(t, 1, compact(t, db).Commits)
+}
+
 // What was compacted away is told to be, with where history begins; what is kept reads
 // as before: points, labels from before, the log, differences.
 func TestTheCompactedPast(t *testing.T) {

@@ -62,7 +62,13 @@ func (d *Database) GC(ctx context.Context, o Collection) (Freed, error) {
 		return g.Freed, nil
 	}
 	err := g.run(ctx, f)
+	if o.DryRun {
+		return g.Freed, err
+	}
 	d.bytes.Add(-g.ofCommits)
+	if err == nil && g.Blocks > 0 {
+		err = d.n.o.Store.Reclaim(ctx)
+	}
 	return g.Freed, err
 }
 
