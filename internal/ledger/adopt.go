@@ -411,7 +411,7 @@ func (d *Database) install(ctx context.Context, a *adoption) error {
 	d.taking = nil
 	d.surrendered.Store(false)
 	d.cutOff.Store(nil)
-	d.floor = f
+	d.putFloor(f)
 	if err := d.begin(); err != nil {
 		d.damage.Store(&err)
 		return err

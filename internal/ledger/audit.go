@@ -201,7 +201,7 @@ func (d *Database) expose(ctx context.Context, why error) error {
 	d.damage.Store(&busy)
 	err := d.loseGround(ctx, f)
 	if err == nil {
-		d.floor = nil
+		d.putFloor(nil)
 		err = d.begin()
 	}
 	if err != nil {

@@ -47,7 +47,7 @@ const maxFloor = maxPieces * derivedPiece
 // openFloor reads where the history begins. A record that is there and cannot be read
 // keeps the database shut: without it the commits in the index build on nothing.
 func (d *Database) openFloor() error {
-	d.floor = nil
+	d.putFloor(nil)
 	var raw []byte
 	for piece, err := range d.eachDerived(store.Floors(d.id)) {
 		if err != nil {
@@ -65,8 +65,16 @@ func (d *Database) openFloor() error {
 	if f.ground, err = d.openCheckpoint(f.Checkpoint); err != nil {
 		return fmt.Errorf("the ground of the history: %w", err)
 	}
-	d.floor = &f
+	d.putFloor(&f)
 	return nil
+}
+
+// putFloor changes where the history begins, for a replica that is about to be made
+// anew; nil is with the first commit. The caller holds writing.
+func (d *Database) putFloor(f *floor) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.floor = f
 }
 
 // graph yields the rows of the graph that are on disk: those below the floor, then

@@ -35,6 +35,7 @@ func (n *Network) enter(ctx context.Context, p peer.ID, id block.TeamID, start o
 	}
 	defer s.Close()
 	defer context.AfterFunc(ctx, func() { _ = s.Reset() })()
+	defer n.enterBy(id, s)()
 	var links [][]byte
 	genesis, err := n.ledger.Stored(block.ID(id)) // of a team we were in, or a join that broke off
 	if n.ledger.Chain(id) == nil || err != nil {

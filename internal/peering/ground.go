@@ -24,19 +24,20 @@ import (
 // groundBytes bounds the blocks of a checkpoint in memory until they are written.
 const groundBytes = 32 << 20
 
-// request says how far this device is, and of which databases it takes a checkpoint
-// from this peer.
-func (n *Network) request(p peer.ID, c *ledger.Chain) message.TeamRequest {
+// request says how far this device is, and of which databases the pull on a stream
+// takes a checkpoint.
+func (n *Network) request(s network.Stream, c *ledger.Chain) message.TeamRequest {
 	t := c.Request()
-	dev, ok := DeviceOf(p)
+	dev, ok := DeviceOf(s.Conn().RemotePeer())
 	for i := range t.DBs {
 		q := &t.DBs[i]
 		d := n.ledger.Database(q.DB)
 		switch {
 		case d == nil || !ok || !d.MayAdopt(dev):
-		case !n.takesFrom(d.ID(), p):
+		case !n.takes(d, s):
 			q.Rows = &message.RowsRequest{Checkpoint: nobodys, From: 1}
 		default:
+			n.asksFor(d.ID())
 			q.Adopts = true
 			if a := d.Adopting(n.ctx); !a.Checkpoint.IsZero() {
 				q.Rows = &message.RowsRequest{Checkpoint: a.Checkpoint, From: uint64(a.Have)}
@@ -49,10 +50,12 @@ func (n *Network) request(p peer.ID, c *ledger.Chain) message.TeamRequest {
 // nobodys is the name of no checkpoint: who asks for its rows wants nothing.
 var nobodys = block.ID{1}
 
-// taker is a pull that takes a database's checkpoint.
+// taker is a pull that takes a database's checkpoint, known by its stream: two pulls
+// from one peer are two.
 type taker struct {
-	peer   peer.ID
+	pull   network.Stream
 	turned map[peer.ID]bool // who was told meanwhile that nothing is wanted
+	asked  bool             // for a checkpoint
 	offers int
 }
 
@@ -63,19 +66,62 @@ const maxOffers = 4
 // errOffers: a peer offers one checkpoint after the other.
 var errOffers = errors.New("offers without end")
 
-// takesFrom lets one pull take a database's checkpoint; false: another one does.
-func (n *Network) takesFrom(db block.DBID, p peer.ID) bool {
+// takes lets one pull take a database's checkpoint; false: another one does, or will,
+// because this device is entering the team by it.
+func (n *Network) takes(d *ledger.Database, pull network.Stream) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	t, ok := n.takers[db]
+	t, ok := n.takers[d.ID()]
 	if !ok {
-		t = &taker{peer: p, turned: map[peer.ID]bool{}}
-		n.takers[db] = t
+		t = &taker{pull: pull, turned: map[peer.ID]bool{}}
+		if first := n.entering[d.Team().ID()]; first != nil {
+			t.pull = first
+		}
+		n.takers[d.ID()] = t
 	}
-	if t.peer != p {
-		t.turned[p] = true
+	if t.pull != pull {
+		t.turned[pull.Conn().RemotePeer()] = true
 	}
-	return t.peer == p
+	return t.pull == pull
+}
+
+// asksFor notes that the pull that takes a database's checkpoint asks for one.
+func (n *Network) asksFor(db block.DBID) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.takers[db].asked = true
+}
+
+// taking reports whether what a pull was told of a database is an answer to what is
+// asked today. Of one that may begin at a checkpoint it is not while another pull takes
+// that, nor (ours) if the database was not known yet when this one asked.
+func (n *Network) taking(d *ledger.Database, pull network.Stream) (ours, asked bool) {
+	dev, ok := DeviceOf(pull.Conn().RemotePeer())
+	if !ok || !d.MayAdopt(dev) {
+		return true, true
+	}
+	if !n.takes(d, pull) {
+		return false, false
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return true, n.takers[d.ID()].asked
+}
+
+// enterBy has one pull bring everything of a team that this device enters, until the
+// function it returns is called: who entered has seen the first state.
+func (n *Network) enterBy(team block.TeamID, pull network.Stream) (done func()) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.entering[team] = pull
+	return func() {
+		n.mu.Lock()
+		if n.entering[team] == pull {
+			delete(n.entering, team)
+		}
+		n.mu.Unlock()
+		n.leaveGround(pull)
+	}
 }
 
 // mayOffer counts an offer of the pull that takes a database's checkpoint.
@@ -87,13 +133,12 @@ func (n *Network) mayOffer(db block.DBID) bool {
 	return t.offers <= maxOffers
 }
 
-// leaveGround ends what a pull from a peer was taking. Who was turned away may have
-// more.
-func (n *Network) leaveGround(p peer.ID) {
+// leaveGround ends what a pull was taking. Who was turned away may have more.
+func (n *Network) leaveGround(pull network.Stream) {
 	var again []peer.ID
 	n.mu.Lock()
 	for db, t := range n.takers {
-		if t.peer == p {
+		if t.pull == pull {
 			delete(n.takers, db)
 			again = slices.AppendSeq(again, maps.Keys(t.turned))
 		}
@@ -106,10 +151,11 @@ func (n *Network) leaveGround(p peer.ID) {
 
 // takeReady finishes adoptions whose rows were all here when the last pull broke off:
 // the tree may come from anybody.
-func (n *Network) takeReady(ctx context.Context, p peer.ID, c *ledger.Chain) (progressed bool) {
+func (n *Network) takeReady(ctx context.Context, s network.Stream, c *ledger.Chain) (progressed bool) {
+	p := s.Conn().RemotePeer()
 	for _, d := range c.Databases() {
 		dev, ok := DeviceOf(p)
-		if !ok || !d.MayAdopt(dev) || !n.takesFrom(d.ID(), p) || !d.Adopting(ctx).Ready() {
+		if !ok || !d.MayAdopt(dev) || !n.takes(d, s) || !d.Adopting(ctx).Ready() {
 			continue
 		}
 		if err := n.adopt(ctx, p, d); err != nil {
@@ -126,9 +172,10 @@ func (n *Network) takeReady(ctx context.Context, p peer.ID, c *ledger.Chain) (pr
 
 // takeGround takes what an answer brings of a checkpoint; once its rows are here, the
 // rest of it. It returns how much came.
-func (n *Network) takeGround(ctx context.Context, p peer.ID, d *ledger.Database, r message.DBResponse) (got int, err error) {
+func (n *Network) takeGround(ctx context.Context, s network.Stream, d *ledger.Database, r message.DBResponse) (got int, err error) {
+	p := s.Conn().RemotePeer()
 	dev, ok := DeviceOf(p)
-	if len(r.Offer)+len(r.Rows) == 0 || !ok || !d.MayAdopt(dev) || !n.takesFrom(d.ID(), p) {
+	if len(r.Offer)+len(r.Rows) == 0 || !ok || !d.MayAdopt(dev) || !n.takes(d, s) {
 		return 0, nil
 	}
 	if len(r.Offer) == 0 && d.Adopting(ctx).Checkpoint.IsZero() {

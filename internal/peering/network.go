@@ -106,9 +106,10 @@ type Network struct {
 	wanted     map[pairing]time.Time                      // when a peer was asked for blocks of keys
 	cues       map[peer.ID]*cue                           // why connected peers are about to be pulled
 
-	takers  map[block.DBID]*taker // whose pull takes a checkpoint of a database; guarded by mu
-	past    atomic.Bool           // history below a checkpoint is being fetched
-	healing atomic.Bool           // damaged blocks are being fetched
+	takers   map[block.DBID]*taker           // which pull takes a checkpoint of a database; guarded by mu
+	entering map[block.TeamID]network.Stream // the pull by which we enter a team; guarded by mu
+	past     atomic.Bool                     // history below a checkpoint is being fetched
+	healing  atomic.Bool                     // damaged blocks are being fetched
 
 	ctx    context.Context // the network's lifetime: ends when Close is called
 	cancel context.CancelFunc
@@ -129,7 +130,7 @@ func Start(o Options) (*Network, error) {
 		tips:  map[block.DBID]map[block.Device][32]byte{}, blamed: map[peer.ID]bool{}, served: map[peer.ID]int{},
 		follows: make(chan *ledger.Chain, 64), dials: make(chan struct{}, 1), wanted: map[pairing]time.Time{},
 		told: map[block.TeamID]Removal{}, over: map[block.TeamID]bool{}, pleas: map[pairing]time.Time{},
-		showed: map[acquaintance]block.ID{}, cues: map[peer.ID]*cue{}, takers: map[block.DBID]*taker{},
+		showed: map[acquaintance]block.ID{}, cues: map[peer.ID]*cue{}, takers: map[block.DBID]*taker{}, entering: map[block.TeamID]network.Stream{},
 	}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	if err := n.start(); err != nil {

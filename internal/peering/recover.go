@@ -111,6 +111,7 @@ func (n *Network) seatBy(ctx context.Context, words *Network, t block.TeamID, at
 	}
 	defer s.Close()
 	defer context.AfterFunc(ctx, func() { _ = s.Reset() })()
+	defer n.enterBy(c.ID(), s)()
 	if _, err := n.pullTeam(ctx, at.ID, s, c, nil); err != nil {
 		return nil, api.ErrUnreachable.Wrap(fmt.Errorf("back in the team, but it did not arrive whole: %w", err), "it goes on by itself; see toft status")
 	}

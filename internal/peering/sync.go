@@ -83,13 +83,13 @@ func (n *Network) pullTeams(ctx context.Context, p peer.ID, s network.Stream, ne
 		if c := n.ledger.Chain(id); c != nil {
 			q := message.TeamRequest{Team: id}
 			if id == lead {
-				q = n.request(p, c)
+				q = n.request(s, c)
 			}
 			q.Summary, q.Receipts = c.Summary(), n.riders(c, p, &room)
 			req.Teams = append(req.Teams, q)
 		}
 	}
-	defer n.leaveGround(p)
+	defer n.leaveGround(s)
 	resp, err := ask(s, req)
 	if err != nil {
 		return false, err
@@ -132,7 +132,7 @@ func (n *Network) pullTeam(ctx context.Context, p peer.ID, s network.Stream, c *
 			n.announceAll(c)
 		}
 	}()
-	progressed = n.takeReady(ctx, p, c)
+	progressed = n.takeReady(ctx, s, c)
 	for range maxRounds {
 		if t == nil {
 			if t, err = n.askTeam(ctx, p, s, c); t == nil {
@@ -143,7 +143,7 @@ func (n *Network) pullTeam(ctx context.Context, p peer.ID, s network.Stream, c *
 		if err != nil {
 			return progressed || links > 0, err
 		}
-		commits, all := 0, links == 0 && !t.MoreLinks
+		commits, all, again := 0, links == 0 && !t.MoreLinks, false
 		for _, db := range t.DBs {
 			d := n.ledger.Database(db.DB)
 			if d == nil || d.Team() != c {
@@ -153,10 +153,15 @@ func (n *Network) pullTeam(ctx context.Context, p peer.ID, s network.Stream, c *
 			if d.Damage() != nil {
 				continue // takes nothing; the other databases go on
 			}
-			ground, err := n.takeGround(ctx, p, d, db)
+			if ours, asked := n.taking(d, s); !asked {
+				all, again = false, again || ours // it came to be after the question
+				continue
+			}
+			ground, err := n.takeGround(ctx, s, d, db)
 			if commits += ground; err != nil {
 				return progressed || links+commits > 0, err
 			}
+			all = all && ground == 0 // what came since is to be asked for
 			got, err := n.take(ctx, p, d, db)
 			err = n.beyondReach(ctx, p, d, db, got, err)
 			commits += got
@@ -168,7 +173,7 @@ func (n *Network) pullTeam(ctx context.Context, p peer.ID, s network.Stream, c *
 		n.believed(c)
 		n.meet(c, t.Peers)
 		progressed = progressed || links+commits > 0
-		if all || links+commits == 0 {
+		if !again && (all || links+commits == 0) {
 			n.compared(c, p, *t)
 			return progressed, nil
 		}
@@ -180,7 +185,7 @@ func (n *Network) pullTeam(ctx context.Context, p peer.ID, s network.Stream, c *
 
 // askTeam asks for everything of a team that is lacking; nil if there is no answer.
 func (n *Network) askTeam(ctx context.Context, p peer.ID, s network.Stream, c *ledger.Chain) (*message.TeamResponse, error) {
-	resp, err := ask(s, message.Request{Teams: []message.TeamRequest{n.request(p, c)}})
+	resp, err := ask(s, message.Request{Teams: []message.TeamRequest{n.request(s, c)}})
 	if err != nil || len(resp.Teams) != 1 || resp.Teams[0].Team != c.ID() {
 		return nil, err
 	}
