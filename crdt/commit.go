@@ -11,16 +11,28 @@ import (
 // Commit is one signed batch of operations by one actor, with links to what its
 // author had seen. Its fields must not be changed.
 type Commit struct {
-	ID         block.ID
+	ID block.ID
+	*origin
+	Seq     uint64   // 1, 2, 3 … per actor
+	Prev    block.ID // the actor's commit before this one; zero at seq 1
+	Parents []block.ID
+	Time    wire.Time // the author's clock, increasing per actor
+	*content
+}
+
+// origin is what the commits of an actor have in common, until a link of the chain is
+// made: those in a graph share it.
+type origin struct {
 	DB         block.DBID
 	Generation block.Generation
 	Actor      block.Actor
-	Seat       block.ID // the team link that admitted the author
-	Seq        uint64   // 1, 2, 3 … per actor
-	Prev       block.ID // the actor's commit before this one; zero at seq 1
-	Parents    []block.ID
+	Seat       block.ID   // the team link that admitted the author
 	TeamHeads  []block.ID // of the chain as the author had applied it
-	Time       wire.Time  // the author's clock, increasing per actor
+}
+
+// content is the rest, which leaves memory when the commit was applied and can be read
+// again: see [Replica.Load].
+type content struct {
 	// Digest of the state the commit leads to, valid if HasDigest. It is absent only
 	// in a merge of the lowest 64 of more heads.
 	Digest    [32]byte
@@ -75,11 +87,15 @@ func newCommit(b *block.Block, body *body) (*Commit, error) {
 		return nil, malformed("block %s is no commit", b.ID)
 	}
 	c := &Commit{
-		ID: b.ID, DB: h.DB, Generation: h.Generation, Seat: h.Seat,
-		Actor: block.Actor{Device: h.Author, Incarnation: body.incarnation},
-		Seq:   body.seq, Prev: body.prev, Parents: h.Links[:h.Parents], TeamHeads: body.team, Time: body.time,
-		Digest: body.digest, HasDigest: body.hasDigest, Void: body.void,
-		links: h.Links[h.Parents:], secret: body.secret, opBlocks: body.opBlocks, values: body.values, inline: body.ops,
+		ID: b.ID, Seq: body.seq, Prev: body.prev, Parents: h.Links[:h.Parents], Time: body.time,
+		origin: &origin{
+			DB: h.DB, Generation: h.Generation, Seat: h.Seat, TeamHeads: body.team,
+			Actor: block.Actor{Device: h.Author, Incarnation: body.incarnation},
+		},
+		content: &content{
+			Digest: body.digest, HasDigest: body.hasDigest, Void: body.void, secret: body.secret,
+			links: h.Links[h.Parents:], opBlocks: body.opBlocks, values: body.values, inline: body.ops,
+		},
 	}
 	c.ctx = opContext{dot: Dot{c.Actor, c.Seq}, time: c.Time, actors: append([]block.Actor{c.Actor}, body.actors...), links: c.links}
 	return c, c.check(body)
@@ -243,7 +259,8 @@ func (c *Commit) operations() []op {
 	if c.ops != nil || c.opBlocks == 0 && c.inline == nil {
 		return c.ops
 	}
-	again := *c
+	again, read := *c, *c.content
+	again.content = &read
 	if err := again.decode(); err != nil {
 		panic(fmt.Sprintf("crdt: commit %s no longer decodes: %v", c.ID, err))
 	}

@@ -17,7 +17,8 @@ type graph struct {
 	actors  map[block.Actor]int
 	logs    []*actorLog // by local number
 	seals   []seal
-	forks   int // seqs that were used twice
+	forks   int      // seqs that were used twice
+	none    *content // of commits whose own left memory
 }
 
 // held is a commit in the graph.
@@ -37,7 +38,7 @@ type held struct {
 	stands map[string][]named
 }
 
-func (h *held) dot() Dot { return h.ctx.dot }
+func (h *held) dot() Dot { return Dot{h.Actor, h.Seq} }
 
 // actorLog is the commits of one actor: commits[i] has seq i+1.
 type actorLog struct {
@@ -59,7 +60,7 @@ func (l *actorLog) at(seq uint64) []*held {
 }
 
 func newGraph() graph {
-	return graph{commits: map[block.ID]*held{}, actors: map[block.Actor]int{}}
+	return graph{commits: map[block.ID]*held{}, actors: map[block.Actor]int{}, none: &content{}}
 }
 
 // unknown returns those of ids that are not in the graph.
@@ -76,6 +77,8 @@ func (g *graph) unknown(ids []block.ID) (missing []block.ID) {
 // fails here is refused with all that is built on it: no honest replica takes it.
 func (g *graph) place(c *Commit) (*held, error) {
 	h := &held{Commit: *c, actor: -1, index: len(g.order)}
+	content := *c.content // what is filled in and let go of here stays with the caller
+	h.content = &content
 	if n, ok := g.actors[c.Actor]; ok {
 		h.actor = n
 	} else if len(g.logs) >= MaxActors {
@@ -140,7 +143,7 @@ func (g *graph) insert(h *held) {
 	}
 	g.commits[h.ID] = h
 	g.order = append(g.order, h)
-	h.seal = g.sealOf(h)
+	g.share(h)
 	heads := make([]block.ID, 1, len(g.heads)+1) // a new slice: readers keep the old one
 	heads[0] = h.ID
 	for _, id := range g.heads {

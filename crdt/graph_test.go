@@ -388,13 +388,15 @@ func TestLargeBatch(t *testing.T) {
 		t.Error(err)
 	}
 	// Without one of its blocks it waits outside.
-	half := *c
+	half, content := *c, *c.content
+	half.content = &content
 	half.blocks = [][]byte{c.blocks[0], nil}
 	if _, err := newSite(t, "C").Add(&half, Valid); err == nil {
 		t.Error("half a batch was taken")
 	}
 	// A value that is not what the operation names is refused.
-	swapped := *c
+	swapped, again := *c, *c.content
+	swapped.content = &again
 	swapped.cells = [][]byte{c.cells[1], c.cells[0], c.cells[2]}
 	if _, err := newSite(t, "C").Add(&swapped, Valid); !errors.Is(err, ErrMalformed) {
 		t.Errorf("swapped values: %v", err)

@@ -38,8 +38,19 @@ func (s *seal) of(c *Commit) bool {
 	return s.generation == c.Generation && s.seat == c.Seat && slices.Equal(s.team, c.TeamHeads)
 }
 
-// sealOf returns the number of what a commit was made under, and lets the commit
-// share it.
+// share numbers what a commit was made under, and lets the commit share it.
+func (g *graph) share(h *held) {
+	h.seal = g.sealOf(h)
+	if h.prev != nil && h.prev.seal == h.seal {
+		h.origin = h.prev.origin
+		return
+	}
+	own := *h.origin
+	own.TeamHeads = g.seals[h.seal].team
+	h.origin = &own
+}
+
+// sealOf returns the number of what a commit was made under.
 func (g *graph) sealOf(h *held) int {
 	n := len(g.seals) - 1
 	if len(h.Parents) > 0 {
@@ -54,7 +65,6 @@ func (g *graph) sealOf(h *held) int {
 		n = len(g.seals)
 		g.seals = append(g.seals, seal{h.Generation, h.Seat, slices.Clone(h.TeamHeads), h.index})
 	}
-	h.TeamHeads = g.seals[n].team
 	return n
 }
 
@@ -265,7 +275,7 @@ func (r *Replica) earlier(in *reader) *held {
 
 func (r *Replica) readCommit(in *reader) *held {
 	fields := in.array(commitFields + 4)
-	h := &held{index: len(r.order), gone: true}
+	h := &held{Commit: Commit{origin: &origin{}, content: r.none}, index: len(r.order), gone: true}
 	h.ID, h.DB, h.actor = block.ID(in.hash()), r.db, int(in.uint(uint64(len(r.logs))))
 	h.Seq, h.Time = in.positive(maxSeq), in.time()
 	if h.prev = r.earlier(in); h.prev != nil {
@@ -306,7 +316,6 @@ func (r *Replica) readCommit(in *reader) *held {
 	if in.err == nil && (fields != commitFields || !r.follows(h)) {
 		in.fail("commit of the graph")
 	}
-	h.ctx.dot, h.ctx.time = Dot{h.Actor, h.Seq}, h.Time
 	for i, p := range parents {
 		h.follow(p, i == 0)
 	}

@@ -305,9 +305,9 @@ func (r *Replica) Add(c *Commit, v Validity) (Added, error) {
 	}
 	a.Unparked = r.parked.release(h.ID, func(id block.ID) bool { _, ok := r.commits[id]; return ok })
 	r.letGo(h)
-	if exact && !ours && h.HasDigest && h.void == "" && h.Void == r.VoidHash() {
-		if have := r.Digest(); have != h.Digest {
-			return a, &DigestError{Commit: h.ID, Author: h.Actor.Device, Want: h.Digest, Have: have}
+	if exact && !ours && c.HasDigest && h.void == "" && c.Void == r.VoidHash() {
+		if have := r.Digest(); have != c.Digest {
+			return a, &DigestError{Commit: h.ID, Author: h.Actor.Device, Want: c.Digest, Have: have}
 		}
 	}
 	return a, nil
@@ -325,13 +325,11 @@ func (r *Replica) Failed() error { return r.failed }
 
 // letGo forgets what of an applied commit can be read or decoded again.
 func (r *Replica) letGo(h *held) {
-	h.ops = nil
 	if r.source == nil {
+		h.ops = nil
 		return
 	}
-	h.gone, h.inline, h.blocks, h.cells = true, nil, nil, nil
-	h.links, h.parents, h.ctx.links, h.ctx.actors = nil, nil, nil, nil
-	h.opBlocks, h.values = 0, 0
+	h.gone, h.content = true, r.none
 	h.Parents = slices.Clone(h.Parents) // the block they came in may go
 }
 

@@ -105,7 +105,8 @@ func (s *site) sameUnread(read *Commit, d *Draft, b *block.Block) {
 	if err != nil {
 		s.t.Fatalf("own commit: %v", err)
 	}
-	parsed := *read
+	parsed, content := *read, *read.content
+	parsed.content = &content
 	own.ops, parsed.ops = own.operations(), read.operations()
 	own.inline, parsed.inline = slices.Clip(own.inline), slices.Clip(parsed.inline)
 	if !reflect.DeepEqual(*own, parsed) {
@@ -215,6 +216,29 @@ func (s *site) read(id string) string {
 	delete(d, "_id")
 	delete(d, "_rev")
 	return string(d.JSON())
+}
+
+// A commit stays what it was with whoever hands it in: it may go to another replica too.
+func TestAddLeavesTheCommitAlone(t *testing.T) {
+	a := newSite(t, "a")
+	for _, written := range []*Commit{a.write(put("d", `{"x":1}`)), a.write(patch("d", `{"x":2}`))} {
+		for _, decoded := range []bool{false, true} {
+			c, content := *written, *written.content
+			if c.content = &content; decoded {
+				c.ops = written.operations()
+			}
+			before, kept := c, content
+			for name, s := range map[string]*site{"in memory": newSite(t, "b"), "on a disk": newCellar().site(t, "b")} {
+				if c.Prev != (block.ID{}) {
+					s.fetch(a, c.Prev)
+				}
+				s.add(&c)
+				if c.content != &content || !reflect.DeepEqual(c, before) || !reflect.DeepEqual(content, kept) {
+					t.Errorf("%s: the commit was changed", name)
+				}
+			}
+		}
+	}
 }
 
 func TestWriteAndSync(t *testing.T) {

@@ -111,7 +111,7 @@ func (r *Replica) ReadRows(chunk []byte, most int) (n int, err error) {
 }
 
 func (r *Replica) readRow(in *reader, id block.ID, items *int) *held {
-	h := &held{index: len(r.order), gone: true}
+	h := &held{Commit: Commit{origin: &origin{}, content: r.none}, index: len(r.order), gone: true}
 	h.ID, h.DB = id, r.db
 	*items -= 4
 	if _, twice := r.commits[id]; twice {
@@ -155,7 +155,6 @@ func (r *Replica) readAuthor(in *reader, h *held, items *int) {
 			in.fail("time does not increase")
 		}
 	}
-	h.ctx.dot, h.ctx.time = Dot{h.Actor, h.Seq}, h.Time
 }
 
 func (r *Replica) readParents(in *reader, items *int) (parents []*held) {

@@ -62,9 +62,9 @@ func (n *Network) wrong(d *ledger.Database, dev block.Device, ours, theirs messa
 		if len(ours.Heads) != 1 {
 			return nil
 		}
-		c, ok := r.Commit(ours.Heads[0])
-		if !ok || !c.HasDigest {
-			return nil
+		c, err := r.Load(ours.Heads[0])
+		if err != nil || !c.HasDigest {
+			return nil // and tells no more
 		}
 		author := n.name(d.Team(), c.Actor.Device)
 		switch c.Digest {
