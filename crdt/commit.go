@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/toftdb/toft/block"
+	"github.com/toftdb/toft/internal/planted"
 	"github.com/toftdb/toft/internal/wire"
 )
 
@@ -75,6 +76,9 @@ func (d *Draft) Commit(b *block.Block) (*Commit, error) {
 	c, err := newCommit(b, d.body)
 	if err != nil {
 		return nil, fmt.Errorf("own commit %s: %w", b.ID, err)
+	}
+	if planted.Bug("crdt-own-commit-reads-otherwise") {
+		c.Prev = block.ID{}
 	}
 	return c, nil
 }

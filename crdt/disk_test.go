@@ -18,6 +18,7 @@ type cellar struct {
 	commits map[block.ID]*Commit
 	values  map[block.ID][]byte
 	broken  error // if set, nothing can be read
+	read    int   // commits that were read
 }
 
 func newCellar() *cellar {
@@ -28,6 +29,7 @@ func (g *cellar) Commit(id block.ID) (*Commit, error) {
 	if g.broken != nil {
 		return nil, g.broken
 	}
+	g.read++
 	c, ok := g.commits[id]
 	if !ok {
 		return nil, fmt.Errorf("%s was never stored", id)

@@ -282,7 +282,7 @@ func (d *drafting) begin(x *draftDoc) error {
 		return err
 	}
 	x.was, x.w, x.fresh = k, nil, nil
-	if k.e != nil {
+	if k.e != nil && (k.alive || !planted.Bug("crdt-new-over-a-deleted")) {
 		x.w = newWork(k.e, d, d.ctx.dot, d.ctx.time)
 	}
 	return nil

@@ -267,6 +267,23 @@ func TestVerdictBetweenDraftAndAdd(t *testing.T) {
 	}
 }
 
+// While a draft waits, another commit of the same actor comes that is like it but for
+// what it does: it does what it says.
+func TestALikenessOfTheDraft(t *testing.T) {
+	for _, in := range []Doc{doc(`{"x":1}`), doc(`{"x":2}`)} {
+		a, twin, other := newSite(t, "A"), newSite(t, "A"), newSite(t, "B")
+		if d, _, errs := a.Draft(a.author(), [][]Write{{{Verb: Put, ID: "d", Body: in}}}); d == nil {
+			t.Fatal(errs)
+		}
+		c := twin.write(put("d", `{"x":2}`))
+		a.add(c)
+		other.add(c)
+		if a.read("d") != `{"x":2}` || a.Digest() != other.Digest() {
+			t.Errorf("over a draft of %s it reads %s", in.JSON(), a.read("d"))
+		}
+	}
+}
+
 // A commit that names what its author cannot have seen is void, and so is what
 // its actor writes on it.
 func TestNamesOutsideItsPast(t *testing.T) {

@@ -88,3 +88,17 @@ func TestWritesOnTopOfAFreshOne(t *testing.T) {
 		}
 	}
 }
+
+// Of a deleted document something is kept: a put on top of it goes the long way, and
+// leads every replica to the same.
+func TestAPutOverADeletedOneIsNotFresh(t *testing.T) {
+	a, b := newSite(t, "A"), newSite(t, "B")
+	a.write(put("d", `{"x":1}`))
+	a.write(del("d"))
+	b.pull(a)
+	a.write(put("d", `{"y":2}`))
+	b.pull(a) // and compares the digest
+	if !bytes.Equal(a.entry("d"), b.entry("d")) || a.Digest() != b.Digest() || a.read("d") != `{"y":2}` {
+		t.Errorf("reads %s and %s", a.read("d"), b.read("d"))
+	}
+}

@@ -146,7 +146,7 @@ func (s *staged) of(c *Commit) bool {
 	}
 	d := s.drafted
 	return slices.Equal(d.parents, c.Parents) && d.ctx.dot == c.ctx.dot && d.ctx.time == c.Time &&
-		slices.Equal(d.ctx.actors, c.ctx.actors) && bytes.Equal(d.ops, c.inline)
+		slices.Equal(d.ctx.actors, c.ctx.actors) && (bytes.Equal(d.ops, c.inline) || planted.Bug("crdt-another-for-the-draft"))
 }
 
 // fits reports whether a commit, already in the graph, is the one that was drafted

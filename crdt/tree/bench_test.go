@@ -109,34 +109,24 @@ func BenchmarkApplyOne(b *testing.B) {
 	})
 }
 
-// A hundred puts per Apply, half of them new keys; flushed every 10. One op is one put.
+// A hundred puts per Apply, half of them new keys. One op is one put.
 func BenchmarkApplyHundred(b *testing.B) {
-	sizes(b, func(b *testing.B, n int) {
-		f := plant(b, n)
-		before := f.g.Stats()
-		b.ReportAllocs()
-		b.ResetTimer()
-		for i := 0; i < b.N; i += 100 {
-			edits := make([]Edit, 100)
-			for j := range edits {
-				key := f.key()
-				if j%2 == 0 {
-					key = fmt.Appendf(key, "-%d", i+j)
-				}
-				edits[j] = Put(key, fmt.Appendf(nil, "%0250d", i))
-			}
-			f.tree = apply(b, f.tree, edits...)
-			if i%1000 == 0 {
-				f.tree = flush(b, f.tree)
-			}
+	hundreds(b, func(f *field, i int) []byte {
+		key := f.key()
+		if i%2 == 0 {
+			key = fmt.Appendf(key, "-%d", i)
 		}
-		f.report(b, before)
+		return key
 	})
 }
 
-// Appends in key order, as time-ordered ids come; a batch of a hundred per Apply.
-// One op is one put.
+// Appends in key order, as time-ordered ids come; a hundred per Apply. One op is one put.
 func BenchmarkAppend(b *testing.B) {
+	hundreds(b, func(_ *field, i int) []byte { return fmt.Appendf(nil, "e-%010d", i) })
+}
+
+// hundreds puts under keys, a hundred per Apply, flushed every 10.
+func hundreds(b *testing.B, key func(f *field, i int) []byte) {
 	sizes(b, func(b *testing.B, n int) {
 		f := plant(b, n)
 		before := f.g.Stats()
@@ -145,7 +135,7 @@ func BenchmarkAppend(b *testing.B) {
 		for i := 0; i < b.N; i += 100 {
 			edits := make([]Edit, 100)
 			for j := range edits {
-				edits[j] = Put(fmt.Appendf(nil, "e-%010d", i+j), fmt.Appendf(nil, "%0250d", i))
+				edits[j] = Put(key(f, i+j), fmt.Appendf(nil, "%0250d", i))
 			}
 			f.tree = apply(b, f.tree, edits...)
 			if i%1000 == 0 {
