@@ -91,7 +91,7 @@ func (a *app) polish(c *cobra.Command) {
 			}
 			hint := c.CommandPath() + " --help"
 			if near := c.SuggestionsFor(args[0]); len(near) > 0 {
-				hint = "did you mean " + c.CommandPath() + " " + near[0] + "?"
+				hint = "did you mean " + c.CommandPath() + " " + nearest(args[0], near) + "?"
 			}
 			return api.ErrUsage.With(fmt.Sprintf("%q is no command of %s", args[0], c.CommandPath()), hint)
 		}

@@ -12,6 +12,7 @@ import (
 	"github.com/toftdb/toft/block"
 	"github.com/toftdb/toft/internal/ledger"
 	"github.com/toftdb/toft/internal/message"
+	"github.com/toftdb/toft/internal/planted"
 	"github.com/toftdb/toft/internal/vault"
 	"github.com/toftdb/toft/internal/words"
 	"github.com/toftdb/toft/team"
@@ -92,6 +93,13 @@ func (d *door) leave(p peer.ID) {
 	if d.inside[p]--; d.inside[p] == 0 {
 		delete(d.inside, p)
 	}
+}
+
+// holds reports whether a peer has a place.
+func (d *door) holds(p peer.ID) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.inside[p] > 0
 }
 
 // held is how many places are taken.
@@ -185,6 +193,9 @@ func (n *Network) admit(ctx context.Context, c *ledger.Chain, inv team.Invitatio
 	if proof.Verify(inv.Key) != nil {
 		return refuse(message.JoinWrongSeed, "")
 	}
+	if c.State().Active(proof.Device) && !planted.Bug("join-knows-best") {
+		n.catchUp(ctx, c, PeerOf(proof.Device))
+	}
 	if again, ok := n.settled(c, inv.ID, proof.Device); ok {
 		return again
 	}
@@ -201,6 +212,29 @@ func (n *Network) admit(ctx context.Context, c *ledger.Chain, inv team.Invitatio
 	}
 	n.o.Log.Info("admitted", "team", c.ID(), "device", proof.Device, "words", words.Transcript(proof.Hash()))
 	return message.Result{Team: c.ID(), Admit: id}
+}
+
+// catchUp takes the links of somebody who asks to be let in although he is on the team.
+// Either the answer to his first join was lost, and he has no chain to tell of; or he
+// knows of links that we lack, by which he is out: he left just now.
+func (n *Network) catchUp(ctx context.Context, c *ledger.Chain, p peer.ID) {
+	ctx, cancel := context.WithTimeout(network.WithNoDial(ctx, "toft"), roundTime)
+	defer cancel()
+	s, err := n.open(ctx, p, message.SyncProtocol)
+	if err != nil {
+		return
+	}
+	defer s.Close()
+	defer context.AfterFunc(ctx, func() { _ = s.Reset() })()
+	for {
+		t, err := n.askTeam(ctx, p, s, c)
+		if t == nil || err != nil {
+			return
+		}
+		if added, err := n.takeLinks(ctx, p, c, t.Links); added == 0 || err != nil || !t.MoreLinks {
+			return
+		}
+	}
 }
 
 // settled answers a joiner where no link is to be written: it is in already (it came

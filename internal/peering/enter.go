@@ -58,7 +58,7 @@ func (n *Network) enter(ctx context.Context, p peer.ID, id block.TeamID, start o
 		return nil, api.ErrUnreachable.Wrap(fmt.Errorf("admitted, but the team did not arrive whole: %w", err), "it goes on by itself; see toft status")
 	}
 	if !c.Seated() {
-		return nil, api.ErrVerify.With("the chain that arrived does not seat this device", "ask to be let in by another member")
+		return nil, api.ErrVerify.With("the chain that arrived does not seat this device", "join again in a few seconds, or ask to be let in by another member")
 	}
 	return c, nil
 }

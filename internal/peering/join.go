@@ -124,15 +124,20 @@ func errShutOut() error {
 // busyTime is how long a joiner waits for a place at a busy admitter.
 const busyTime = 15 * time.Second
 
-// proveInTime proves again while the admitter is busy with others.
+// proveInTime proves again while the admitter is busy with others, and once more if the
+// connection broke: an admitter that hears just now that we left cuts us off, and then
+// lets us in. To prove twice is one use.
 func (n *Network) proveInTime(ctx context.Context, p peer.ID, code team.Code, signer *vault.InviteSigner, as Joiner) (message.Result, team.Proof, error) {
 	ctx, cancel := context.WithTimeout(ctx, busyTime)
 	defer cancel()
+	again := !planted.Bug("join-breaks-for-good")
 	for pause := 250 * time.Millisecond; ; pause *= 2 {
 		result, proof, err := n.prove(ctx, p, code, signer, as)
-		if !errors.Is(err, errBusy) {
+		_, broke := errors.AsType[broken](err)
+		if !errors.Is(err, errBusy) && !(broke && again) {
 			return result, proof, err
 		}
+		again = again && !broke
 		wait := time.NewTimer(pause)
 		select {
 		case <-wait.C:
@@ -150,10 +155,10 @@ func (n *Network) prove(ctx context.Context, p peer.ID, code team.Code, signer *
 	}
 	s, err := n.open(ctx, p, message.JoinProtocol)
 	if err != nil && n.host.Network().Connectedness(p) != network.Connected {
-		return message.Result{}, team.Proof{}, errShutOut() // it hung up right after the handshake
+		return message.Result{}, team.Proof{}, broken{errShutOut()} // it hung up right after the handshake
 	}
 	if err != nil {
-		return none(err)
+		return none(broken{err})
 	}
 	defer s.Close()
 	defer context.AfterFunc(ctx, func() { _ = s.Reset() })()
@@ -178,7 +183,7 @@ func (n *Network) prove(ctx context.Context, p peer.ID, code team.Code, signer *
 	offer := message.Offer{Tag: vault.JoinTag(code.Invite, code.Team, day(n.o.Clock())), Commit: proof.Commit}
 	ch, err := exchange(s, offer.Encode, message.ParseChallenge)
 	if err != nil {
-		return none(err)
+		return none(broken{err})
 	}
 	if ch.Error != 0 {
 		return message.Result{}, proof, joinError(ch.Error, "")
@@ -207,7 +212,7 @@ func (n *Network) prove(ctx context.Context, p peer.ID, code team.Code, signer *
 	result, err := exchange(s, func() ([]byte, error) { return seal(answer, ch) }, message.ParseResult)
 	switch {
 	case err != nil:
-		return none(err)
+		return none(broken{err})
 	case result.Error != 0:
 		return result, proof, joinError(result.Error, result.Detail)
 	case !bytes.Equal(result.Team[:20], code.Team[:]):
@@ -251,6 +256,11 @@ func exchange[T any](s network.Stream, encode func() ([]byte, error), parse func
 
 // day is the number of the UTC day.
 func day(t time.Time) int64 { return t.Unix() / 86400 }
+
+// broken is an error of a join whose stream ended early.
+type broken struct{ error }
+
+func (b broken) Unwrap() error { return b.error }
 
 var errBusy = errors.New("the device that invited is busy admitting others")
 

@@ -267,9 +267,14 @@ func (n *Network) reaches(p peer.ID) bool {
 	return c == network.Connected || c == network.Limited
 }
 
-// expel cuts a peer off that is in no team of ours any more, open connections too.
+// expel cuts a peer off that is in no team of ours any more, open connections too. Who
+// is joining again just now is treated like one who came back to knock.
 func (n *Network) expel(p peer.ID) {
 	n.gossip.Removed(p)
+	if n.door.holds(p) {
+		n.usher(p)
+		return
+	}
 	if planted.Bug("gate-keeps-connections") {
 		return
 	}
