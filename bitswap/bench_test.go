@@ -2,11 +2,17 @@ package bitswap
 
 import (
 	"context"
+	"encoding/binary"
 	"fmt"
 	"io"
+	"math"
+	"runtime"
 	"testing"
+	"time"
 
 	boxo "github.com/ipfs/boxo/bitswap"
+	bsmsg "github.com/ipfs/boxo/bitswap/message"
+	pb "github.com/ipfs/boxo/bitswap/message/pb"
 	"github.com/ipfs/boxo/bitswap/network/bsnet"
 	"github.com/ipfs/go-cid"
 	"github.com/libp2p/go-libp2p/core/host"
@@ -111,6 +117,75 @@ func benchStream(b *testing.B, disk *store, ids []block.ID) {
 		}
 		_ = s.Close()
 	}
+}
+
+// BenchmarkFloodOfWants fetches 1,000 blocks again and again while a peer sends ten
+// million wants to the one who serves them: how often its turn takes as long as before,
+// and what is kept of the flood. The flooder's own work is in the figure, for it shares
+// the machine.
+func BenchmarkFloodOfWants(b *testing.B) {
+	const flood, message = 10_000_000, 20_000
+	for b.Loop() {
+		x, y := pair(b, hosttest.TCP)
+		ids := y.disk.fill(1, 1000, 300)
+		fetches := func(until func(turns int) bool) time.Duration {
+			begun, turns := time.Now(), 0
+			for ; !until(turns); turns++ {
+				x.fetch(b, ids, y)
+			}
+			return time.Since(begun) / time.Duration(turns)
+		}
+		alone := fetches(func(turns int) bool { return turns == 50 })
+		h := hosttest.New(b, hosttest.TCP)
+		hosttest.Connect(b, h, y.Host)
+		before, done := heapNow(), make(chan int)
+		go func() { done <- floodWants(h, y.ID(), flood, message) }()
+		sent := 0
+		during := fetches(func(turns int) bool {
+			select {
+			case sent = <-done:
+			default:
+			}
+			return sent > 0 && turns > 0
+		})
+		b.ReportMetric(during.Seconds()/alone.Seconds(), "times-as-long")
+		b.ReportMetric(float64(sent), "wants-sent")
+		b.ReportMetric(float64(len(y.server.WantlistForPeer(h.ID()))), "wants-kept")
+		b.ReportMetric(float64(heapNow()-before)/(1<<20), "MiB-kept")
+	}
+}
+
+// floodWants wants n blocks that nobody has, some at a time, on a new stream whenever
+// the old one is ended; it returns how many it wrote.
+func floodWants(h host.Host, to peer.ID, n, some int) (sent int) {
+	var s network.Stream
+	for id := uint64(0); sent < n; sent += some {
+		m := bsmsg.New(false)
+		for i := range some {
+			id++
+			m.AddEntry(cidOf(block.Sum(binary.BigEndian.AppendUint64(nil, id))), math.MaxInt32-int32(i), pb.Message_Wantlist_Block, true)
+		}
+		for range 2 {
+			if s == nil {
+				var err error
+				if s, err = h.NewStream(context.Background(), to, Protocol); err != nil {
+					return max(sent, 1)
+				}
+			}
+			if m.ToNetV1(s) == nil {
+				break
+			}
+			s = nil
+		}
+	}
+	return sent
+}
+
+func heapNow() int64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
 }
 
 // BenchmarkLoneFetch walks a chain of blocks, each known only from the one before:

@@ -223,6 +223,45 @@ func TestFloodOfWantsIsBounded(t *testing.T) {
 	hosttest.Wait(t, "its list to go", func() bool { return len(b.server.WantlistForPeer(h.ID())) == 0 })
 }
 
+// A peer that wants without end is read from at a bounded rate, over all of its streams.
+func TestFloodOfWantsIsHeldOff(t *testing.T) {
+	bubble(t, 2, func(t *testing.T, hosts []host.Host) {
+		const streams, messages, wants = 2, 8, 20_000
+		b, h := open(t, hosts[0]), hosts[1]
+		m := bsmsg.New(false)
+		for i := range wants {
+			m.AddEntry(cidOf(block.Sum(binary.BigEndian.AppendUint32(nil, uint32(i)))), int32(i), pb.Message_Wantlist_Block, false)
+		}
+		size := int64(0)
+		begun := time.Now()
+		for range streams {
+			s, err := h.NewStream(context.Background(), b.ID(), Protocol)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var w bytes.Buffer
+			if err := m.ToNetV1(&w); err != nil {
+				t.Fatal(err)
+			}
+			size += messages * int64(w.Len())
+			go func() {
+				for range messages {
+					_, _ = s.Write(w.Bytes())
+				}
+			}()
+		}
+		for b.wires.got(h.ID()) < size {
+			time.Sleep(time.Millisecond)
+		}
+		const total = streams * messages * wants
+		// The last message of each stream is read before it is counted.
+		least := (total-wantRate-streams*wants)*time.Second/wantRate - 10*time.Millisecond
+		if took := time.Since(begun); took < least {
+			t.Errorf("%d wants were taken in %v, at least %v expected", total, took, least)
+		}
+	})
+}
+
 // A peer may open as many streams as libp2p lets it: the newest few are read.
 func TestInboundStreamsAreBounded(t *testing.T) {
 	b := open(t, hosttest.New(t))

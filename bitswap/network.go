@@ -8,12 +8,15 @@ import (
 	"io"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	bsmsg "github.com/ipfs/boxo/bitswap/message"
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 	ma "github.com/multiformats/go-multiaddr"
+
+	"github.com/toftdb/toft/internal/planted"
 )
 
 // wires holds the streams with all peers:
@@ -34,6 +37,7 @@ type wires struct {
 	mu     sync.Mutex
 	links  map[peer.ID]*link
 	closed bool
+	done   chan struct{}  // closed when closed is set
 	wait   sync.WaitGroup // inbound handlers
 }
 
@@ -42,9 +46,28 @@ type link struct {
 	wants, blocks *pipe
 	inbound       []network.Stream // oldest first
 	got           atomic.Int64     // bytes read from the peer so far
+	pace          pace             // of its wants
 }
 
-func newWires(h host.Host) *wires { return &wires{host: h, links: make(map[peer.ID]*link)} }
+// pace is when the wants of a peer that came so far are due at wantRate.
+type pace struct{ due time.Time }
+
+// add books n wants and returns how long nothing more is to be read from who sent them:
+// until it is at most a second ahead of the rate.
+func (p *pace) add(n int, now time.Time) time.Duration {
+	if p.due.Before(now) {
+		p.due = now
+	}
+	p.due = p.due.Add(time.Duration(n) * time.Second / wantRate)
+	if planted.Bug("sync-wants-without-end") {
+		return 0
+	}
+	return max(0, p.due.Sub(now)-time.Second)
+}
+
+func newWires(h host.Host) *wires {
+	return &wires{host: h, links: make(map[peer.ID]*link), done: make(chan struct{})}
+}
 
 func (w *wires) start() {
 	w.host.SetStreamHandler(Protocol, w.handle)
@@ -115,6 +138,7 @@ func (w *wires) handle(s network.Stream) {
 		if err != nil {
 			break
 		}
+		w.hold(l, len(m.Wantlist()))
 	}
 	_ = s.Reset()
 	w.mu.Lock()
@@ -127,6 +151,23 @@ func (w *wires) handle(s network.Stream) {
 	w.mu.Unlock()
 	if !w.connected(p) {
 		w.forget(p) // a message handled after the disconnect may have left traces
+	}
+}
+
+// hold waits while a peer has sent more wants than it may: the rest stays on the line,
+// and its sender with it. What the peer owes us comes on its other stream.
+func (w *wires) hold(l *link, wants int) {
+	w.mu.Lock()
+	wait := l.pace.add(wants, time.Now())
+	w.mu.Unlock()
+	if wait == 0 {
+		return
+	}
+	t := time.NewTimer(wait)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-w.done:
 	}
 }
 
@@ -203,6 +244,7 @@ func (w *wires) close() {
 	w.host.Network().StopNotify((*notifiee)(w))
 	w.mu.Lock()
 	w.closed = true
+	close(w.done)
 	for _, l := range w.links {
 		l.wants.close()
 		l.blocks.close()

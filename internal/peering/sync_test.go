@@ -297,6 +297,29 @@ func TestLyingAskers(t *testing.T) {
 		req := message.Request{Teams: []message.TeamRequest{{Team: c.ID(), ChainHeads: c.Heads(), DBs: []message.DBRequest{{DB: dbA.ID(), Frontier: []byte("all")}}}}}
 		require.Empty(t, request(t, s, req).Teams[0].DBs)
 	})
+	t.Run("frontiers that are false", func(t *testing.T) {
+		s := knock(t, m.host, a, message.SyncProtocol)
+		crowd := make(crdt.Frontier, 20_000)
+		for i := range crowd {
+			crowd[i].Actor.Device, crowd[i].Seq = block.Device(binary.BigEndian.AppendUint32(make([]byte, 28), uint32(i))), 1
+		}
+		before := heap()
+		for name, lie := range map[string]struct {
+			says crdt.Frontier
+			want int
+		}{
+			"beyond everything":     {crdt.Frontier{{Actor: dbA.Actor(), Seq: 1 << 40}}, 0},
+			"another line of ours":  {crdt.Frontier{{Actor: dbA.Actor(), Seq: 5, Hint: block.Hint{1}}}, 10},
+			"actors that nobody is": {crowd, 10},
+		} {
+			q := message.TeamRequest{Team: c.ID(), ChainHeads: c.Heads(), DBs: []message.DBRequest{{DB: dbA.ID(), Frontier: lie.says.Encode()}}}
+			for range 50 {
+				resp := request(t, s, message.Request{Teams: []message.TeamRequest{q}})
+				require.Len(t, resp.Teams[0].DBs[0].Lacking, lie.want, name)
+			}
+		}
+		require.Less(t, heap()-before, int64(64<<20))
+	})
 	t.Run("1,000 requests on one stream", func(t *testing.T) {
 		s := knock(t, m.host, a, message.SyncProtocol)
 		before := heap()
