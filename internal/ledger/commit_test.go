@@ -14,6 +14,7 @@ import (
 	"github.com/toftdb/toft/crdt"
 	"github.com/toftdb/toft/internal/store"
 	"github.com/toftdb/toft/internal/vault"
+	"github.com/toftdb/toft/team"
 )
 
 // pair is a team of two with one database, and some commits of ann's that bob has
@@ -238,6 +239,31 @@ func TestABackdatedSeatIsVoid(t *testing.T) {
 		d.restart()
 		require.Equal(t, heads, d.Database(anns.id).Heads())
 	}
+}
+
+// A reader whose node has our code thrown away writes all the same, as if it had not
+// heard yet and as if it were allowed: nothing shows anywhere, and others go on.
+func TestAReaderWhoWritesAnyway(t *testing.T) {
+	ann, bob, anns, bobs := pair(t, 1)
+	meet(t, anns, bobs)
+	require.NoError(t, anns.team.SetRole(t.Context(), bob.Me(), team.RoleReader))
+	late := forge(t, bobs, bob.id, func(*block.Header) {})
+	ann.tell(anns.team, bob)
+	bold := forge(t, bobs, bob.id, func(*block.Header) {})
+	for _, db := range []*Database{anns, bobs} {
+		for _, c := range []Candidate{late, bold} {
+			_, err := db.Commit(t.Context(), []Candidate{c})
+			require.NoError(t, err)
+			require.Equal(t, map[string]string{"d0": "text 0"}, docs(t, db))
+		}
+	}
+	put(t, anns, "d1", "on top")
+	meet(t, anns, bobs)
+	for _, d := range []*device{ann, bob} {
+		d.restart()
+		require.Equal(t, map[string]string{"d0": "text 0", "d1": "on top"}, docs(t, d.Database(anns.id)))
+	}
+	require.Equal(t, ann.Database(anns.id).Heads(), bob.Database(anns.id).Heads())
 }
 
 func TestUnknownTeamHeadsAskForTheChain(t *testing.T) {

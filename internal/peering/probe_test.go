@@ -3,6 +3,7 @@ package peering
 import (
 	"bytes"
 	"context"
+	"io"
 	"slices"
 	"sync"
 	"testing"
@@ -113,6 +114,21 @@ func (p *probe) get(from *device, id block.ID) error {
 	return err
 }
 
+// claims says to a device that the probe is its user's: not a byte comes back.
+func (p *probe) claims(at *device) {
+	p.t.Helper()
+	for _, id := range []block.TeamID{p.c.ID(), {5}} {
+		s := knock(p.t, p.host, at, message.DeviceProtocol)
+		me, ok := p.c.State().Device(p.id.Device())
+		require.True(p.t, ok)
+		data, err := message.Claim{Team: id, Member: me.Member, Device: p.id.Device(), BoxKey: p.id.BoxKey(), Name: "again"}.Encode()
+		require.NoError(p.t, err)
+		_ = message.Write(s, data) // may fail already
+		got, _ := io.ReadAll(s)
+		require.Empty(p.t, got)
+	}
+}
+
 // reach connects to a device, again if need be.
 func (p *probe) reach(to *device) {
 	p.t.Helper()
@@ -121,15 +137,22 @@ func (p *probe) reach(to *device) {
 	})
 }
 
-// questions are all ways to ask what somebody has of a team.
-func (p *probe) questions() []message.TeamRequest {
+// questions are all ways to ask what somebody has of a team, and of a database.
+func (p *probe) questions(db block.DBID) []message.TeamRequest {
 	id := p.c.ID()
+	in := func(q message.DBRequest) message.TeamRequest {
+		q.DB = db
+		return message.TeamRequest{Team: id, ChainHeads: p.c.Heads(), DBs: []message.DBRequest{q}}
+	}
 	return []message.TeamRequest{
 		{Team: id, Summary: nothingYet()},
 		{Team: id, Summary: p.c.Summary()},
 		{Team: id, ChainHeads: []block.ID{{1}}},
 		{Team: id, ChainHeads: p.c.Heads()},
 		p.c.Request(),
+		in(message.DBRequest{Adopts: true}),
+		in(message.DBRequest{Rows: &message.RowsRequest{Checkpoint: block.ID{1}}}),
+		in(message.DBRequest{Frontier: crdt.Frontier{{Seq: 1}}.Encode()}),
 	}
 }
 
@@ -185,7 +208,7 @@ func TestExMemberGetsTheLinkThatPutHimOutAndNoMore(t *testing.T) {
 	require.NoError(t, bob.get(a, last), "Bitswap does")
 	streams := map[*device]network.Stream{a: knock(t, b.host, a, message.SyncProtocol), c: knock(t, b.host, c, message.SyncProtocol)}
 	for _, s := range streams {
-		require.NotEmpty(t, request(t, s, message.Request{Teams: bob.questions()[:1]}).Teams[0].Links)
+		require.NotEmpty(t, request(t, s, message.Request{Teams: bob.questions(db.ID())[:1]}).Teams[0].Links)
 	}
 
 	_, err := fam.Remove(t.Context(), b.id.Device(), ledger.RemoveOptions{})
@@ -213,12 +236,12 @@ func TestExMemberGetsTheLinkThatPutHimOutAndNoMore(t *testing.T) {
 	want := message.TeamResponse{Team: fam.ID(), Removed: data.Data()}
 	for d, s := range streams {
 		// The stream is dead, or gives the notice.
-		if resp, err := ask(s, message.Request{Teams: bob.questions()[:1]}); err == nil {
+		if resp, err := ask(s, message.Request{Teams: bob.questions(db.ID())[:1]}); err == nil {
 			require.Equal(t, []message.TeamResponse{want}, resp.Teams, d.o.User)
 		}
 	}
 	for _, d := range []*device{a, c} {
-		for _, q := range bob.questions() {
+		for _, q := range bob.questions(db.ID()) {
 			bob.reach(d)
 			s := knock(t, b.host, d, message.SyncProtocol)
 			require.Equal(t, message.Response{Teams: []message.TeamResponse{want}}, request(t, s, message.Request{Teams: []message.TeamRequest{q}}))
@@ -227,6 +250,8 @@ func TestExMemberGetsTheLinkThatPutHimOutAndNoMore(t *testing.T) {
 		bob.reach(d)
 		s := knock(t, b.host, d, message.SyncProtocol)
 		require.Empty(t, request(t, s, message.Request{Teams: []message.TeamRequest{{Team: block.TeamID{5}, Summary: nothingYet()}}}).Teams)
+		bob.reach(d)
+		bob.claims(d)
 		for _, id := range []block.ID{late, known, block.ID(fam.ID()), removal.Link} {
 			bob.reach(d)
 			require.ErrorIs(t, bob.get(d, id), bitswap.ErrNotFound)
@@ -302,6 +327,8 @@ func TestOutsiderFindsNothing(t *testing.T) {
 	s := knock(t, e.host, a, message.SyncProtocol)
 	_, err := ask(s, message.Request{Teams: []message.TeamRequest{{Team: fam.ID(), Summary: nothingYet()}}})
 	require.Error(t, err)
+	eve.reach(a)
+	eve.claims(a)
 	for id, data := range a.blocksHeld() {
 		require.False(t, eve.tape.Contains(data), id)
 	}
