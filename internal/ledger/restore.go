@@ -56,6 +56,14 @@ func (d *Database) begin() error {
 	return nil
 }
 
+// putReplica puts another replica in the place of the one that was: readers may be in
+// it. The caller holds writing.
+func (d *Database) putReplica(r *crdt.Replica, arrival uint64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.replica, d.arrival = r, arrival
+}
+
 // newReplica returns an empty replica over the store.
 func (d *Database) newReplica(epoch uint64) (*crdt.Replica, error) {
 	return d.replicaOn(d.disk, epoch)
@@ -131,9 +139,11 @@ func (d *Database) restore() (from uint64, ok bool, err error) {
 	if len(list) > 0 || d.floor != nil {
 		return 0, false, nil
 	}
-	if d.replica, err = d.newReplica(epoch); err != nil {
+	r, err := d.newReplica(epoch)
+	if err != nil {
 		return 0, false, err
 	}
+	d.putReplica(r, d.arrival)
 	return 0, true, nil // a database that never wrote a checkpoint has its feed from the beginning
 }
 
@@ -177,7 +187,7 @@ func (d *Database) restoreFrom(s saved, epoch uint64, later bool) (p position, e
 	if err := r.Restore(context.Background(), saved); err != nil {
 		return p, err
 	}
-	d.replica, d.arrival = r, p.Arrival
+	d.putReplica(r, p.Arrival)
 	d.bytes.Store(p.Bytes)
 	for _, id := range p.Awaited {
 		d.awaited[id] = struct{}{}
@@ -286,9 +296,7 @@ func (d *Database) anew() error {
 			d.lastTime = own.Time
 		}
 	}
-	d.mu.Lock()
-	d.replica, d.arrival = r, arrival
-	d.mu.Unlock()
+	d.putReplica(r, arrival)
 	d.bytes.Store(0)
 	clear(d.awaited)
 	stale := [][]byte{d.derivedAll('e'), store.Checkpoints(d.id), d.derivedAll('f'), d.derivedAll('g'), d.derivedAll('p'), d.derivedAll('r'), d.derivedAll('s'), d.derivedAll('v')}
