@@ -28,11 +28,6 @@ func gcNow(t testing.TB, db *Database) Freed {
 	return out
 }
 
-// has is the acknowledgement that x holds all that a database of its own does.
-func (x *device) has(db *Database) Ack {
-	return Ack{Device: x.Me(), Heads: x.Database(db.id).Heads().Heads, Heard: now()}
-}
-
 // files are the blocks on disk, by kind.
 func (d *device) files() map[block.Kind]int {
 	d.t.Helper()

@@ -44,10 +44,10 @@ func TestRottenTablesAreHealedForGood(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			ann, bob, db, bobs := pair(t, 3)
+			ann, bob, _, bobs := pair(t, 3)
 			ann.flushing()
 			ann.restart()
-			_, db = ann.only()
+			_, db := ann.only()
 			for i := range 40 {
 				writes := make([]crdt.Write, 10)
 				for j := range writes {
