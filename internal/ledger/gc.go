@@ -67,7 +67,7 @@ func (d *Database) GC(ctx context.Context, o Collection) (Freed, error) {
 	}
 	d.bytes.Add(-g.ofCommits)
 	if err == nil && g.Blocks > 0 {
-		err = d.n.o.Store.Reclaim(ctx)
+		err = d.n.o.Store.Compact(ctx)
 	}
 	return g.Freed, err
 }

@@ -18,6 +18,7 @@ func TestAddressBookIsBounded(t *testing.T) {
 	t.Parallel()
 	a, b, _, _, _, _ := pair(t)
 	hosttest.Wait(t, "bob in the book", func() bool { kept, _ := a.KeptAddrs(b.host.ID()); return len(kept) > 0 })
+	hosttest.Wait(t, "what bob signed", func() bool { return len(a.certified(b.host.ID())) > 0 })
 	kept, err := a.KeptAddrs(b.host.ID())
 	require.NoError(t, err)
 	require.Contains(t, kept, b.host.Addrs()[0])

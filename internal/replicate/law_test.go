@@ -28,6 +28,7 @@ type member struct {
 	connected bool
 	lossy     bool // its announcements get lost
 	mute      bool // accepts pulls and says nothing
+	steady    bool // no pull from it fails
 	news      int  // how much it has made
 	taken     int  // how much of it we hold
 	sinceNews time.Time
@@ -73,7 +74,7 @@ func (w *world) step(e Event) {
 			if m.news > m.taken {
 				m.outcome = Progressed
 			}
-			if w.chance(6) {
+			if w.chance(6) && !m.steady {
 				m.outcome = Failed
 			}
 			if m.mute {
@@ -201,7 +202,7 @@ func TestStalledPeersDoNotBlock(t *testing.T) {
 			w.step(Connected{m.id})
 		}
 		honest := w.members[len(w.members)-1]
-		honest.mute = false
+		honest.mute, honest.steady = false, true
 		honest.news++
 		w.step(Announced{honest.id})
 		w.advance(30 * time.Second)

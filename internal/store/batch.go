@@ -222,6 +222,8 @@ func (s *Store) Compact(ctx context.Context) error {
 	if err := eng.writable(); err != nil {
 		return err
 	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel() // the engine would wait for ever for a compaction that failed at the shut fence
 	err = eng.unlessShut(func() error { return eng.db.Compact(ctx, []byte{0}, []byte{0xff}, false) })
 	if pebble.IsCorruptionError(err) {
 		return &CorruptError{Err: err}

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -263,7 +264,10 @@ func TestFailingWhileMending(t *testing.T) {
 	// begin mends, with before asked at every change; after is what a store then shows.
 	begin := func(before func(disk *vfs.MemFS, n int64, op errorfs.Op) error) (s *Store, want map[string]bool, err error) {
 		start, mending, first := crash(disk, 2), false, int64(0)
+		var one sync.Mutex // the engine changes files from several goroutines
 		s, err = Open("/db", Options{FS: everyChange(start, func(n int64, op errorfs.Op) error {
+			one.Lock()
+			defer one.Unlock()
 			if !mending {
 				first = n
 				return nil
@@ -273,7 +277,9 @@ func TestFailingWhileMending(t *testing.T) {
 		require.NoError(t, err)
 		want = l.readableNow(t, s, batches)
 		require.True(t, s.Damaged())
+		one.Lock()
 		mending = true
+		one.Unlock()
 		_, err = s.Mend(t.Context())
 		return s, want, err
 	}
