@@ -3,6 +3,7 @@ package ledger
 import (
 	"fmt"
 	"maps"
+	"sync"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
@@ -91,10 +92,13 @@ func TestAFailedDiskWhileCompacting(t *testing.T) {
 		want, heads := docs(t, db), db.Heads()
 		ann.stop()
 		n, failed, whole := 0, false, ann.fs
+		var one sync.Mutex // the engine changes files from several goroutines
 		ann.fs = errorfs.Wrap(whole, errorfs.InjectorFunc(func(op errorfs.Op) error {
 			if op.Kind.ReadOrWrite() == errorfs.OpIsRead || op.Kind == errorfs.OpFileClose {
 				return nil
 			}
+			one.Lock()
+			defer one.Unlock()
 			if n++; n == nth {
 				failed = true
 				return errorfs.ErrInjected
@@ -120,7 +124,10 @@ func TestAFailedDiskWhileCompacting(t *testing.T) {
 		require.NoError(t, db.reload())
 		require.Equal(t, want, docs(t, db), "write %d", nth)
 		ann.stop()
-		if !failed {
+		one.Lock()
+		over := !failed
+		one.Unlock()
+		if over {
 			require.Greater(t, nth, 10)
 			return
 		}

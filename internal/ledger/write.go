@@ -84,19 +84,24 @@ func (d *Database) hand(ctx context.Context, writes []crdt.Write) (Written, erro
 	}
 	select {
 	case d.turn <- struct{}{}:
-		return d.lead(r)
+		return d.lead(ctx, r)
 	default:
 	}
 	r.done = make(chan struct{})
 	select {
 	case d.turn <- struct{}{}:
-		return d.lead(r)
+		return d.lead(ctx, r)
 	case d.inbox <- r: // somebody else writes it
 	case <-ctx.Done():
 		return Written{}, ctx.Err()
 	case <-d.gone:
 		return Written{}, ErrClosed
 	}
+	return r.wait(ctx)
+}
+
+// wait returns what became of a request, or gives up waiting.
+func (r *request) wait(ctx context.Context) (Written, error) {
 	select {
 	case <-r.done:
 		return r.written, r.err
@@ -105,12 +110,26 @@ func (d *Database) hand(ctx context.Context, writes []crdt.Write) (Written, erro
 	}
 }
 
-// lead writes a group; the caller has the turn, and gives it up here.
-func (d *Database) lead(r *request) (Written, error) {
+// lead writes a group; the caller has the turn, and gives it up here. While something
+// else writes, say a merge, the group waits for it in a goroutine, so that the caller may
+// give up; Close waits for it, because keepTurns ends with the turn.
+func (d *Database) lead(ctx context.Context, r *request) (Written, error) {
+	if d.writing.TryLock() {
+		d.writing.Unlock()
+		d.writeTurn(r)
+		return r.written, r.err
+	}
+	if r.done == nil {
+		r.done = make(chan struct{})
+	}
+	d.n.wg.Go(func() { d.writeTurn(r) })
+	return r.wait(ctx)
+}
+
+func (d *Database) writeTurn(r *request) {
 	defer func() { <-d.turn }()
 	d.writeGroup(d.gather(r))
 	d.settle()
-	return r.written, r.err
 }
 
 // keepTurns is the goroutine of a database that says when writing begins and ends:
